@@ -204,13 +204,17 @@ export interface Request {
   readonly tried: readonly Address[]
 }
 
-/** State of a route before a failure that a layer above may explain; what a refund restores. */
+/** State of a route before a failure that a layer above may explain: what a refund restores. */
 export interface Suspect {
   readonly errorCount: number
   readonly backoffStep: number
   readonly nextAttemptAt: EpochMs
   readonly lastErrorTime: EpochMs
   readonly errors: readonly RouteError[]
+  /** When it failed. */
+  readonly at: EpochMs
+  /** Nothing of the layer was connected when it failed, so that the next success there says that the layer was the cause. */
+  readonly wasAlone: boolean
 }
 
 /**
@@ -226,7 +230,7 @@ export interface Layer {
   readonly retryAt: EpochMs
   readonly suspects: Tree<Address, Suspect>
   /** Routes that were put off because of this layer; they come back with it. Bounded. */
-  readonly deferred: readonly Address[]
+  readonly deferred: Tree<Address, undefined>
 }
 
 export interface HostRecord {

@@ -1,0 +1,145 @@
+/**
+ * The closed union of what can happen. Each action says what took place, when (`at`, epoch ms) and, where chance has a part,
+ * what was drawn. A list of actions replays to the same state and the same plans.
+ */
+import type { Options } from './options'
+import type {
+  Address,
+  CloseReason,
+  Deferral,
+  DialCause,
+  Direction,
+  EpochMs,
+  FeedId,
+  Jitter,
+  ParsedRoute,
+  Priority,
+  RouteError,
+  Stats,
+} from './types'
+
+/** What a module tells of a route. */
+export interface RouteReport {
+  readonly route: ParsedRoute
+  readonly isLocal: boolean
+  readonly source: string
+  /** Only for peers on whom `setPriority` was never called; it may raise, never lower. */
+  readonly priority?: Priority
+}
+
+/** A route as it was stored: the report and what had been learned. */
+export interface StoredRoute extends RouteReport {
+  readonly addedAt: EpochMs
+  readonly lastConnectionTime: EpochMs
+  readonly lastErrorTime: EpochMs
+  readonly connectionCount: number
+  readonly errorCount: number
+  readonly backoffStep: number
+  readonly nextAttemptAt: EpochMs
+  readonly errors: readonly RouteError[]
+  readonly duration: Stats | null
+}
+
+export interface StoredPeer {
+  readonly id: FeedId
+  readonly priority: Priority
+  readonly isPrioritised: boolean
+  readonly isLongTerm: boolean
+  readonly visitedAt: EpochMs
+}
+
+export type Action =
+  | { readonly type: 'routes/added'; readonly at: EpochMs; readonly reports: readonly RouteReport[] }
+  | {
+      readonly type: 'table/loaded'
+      readonly at: EpochMs
+      readonly routes: readonly StoredRoute[]
+      readonly peers: readonly StoredPeer[]
+    }
+  | { readonly type: 'route/removed'; readonly at: EpochMs; readonly address: Address }
+  | { readonly type: 'peer/prioritised'; readonly at: EpochMs; readonly peer: FeedId; readonly priority: Priority }
+  | { readonly type: 'peer/longTermSet'; readonly at: EpochMs; readonly peer: FeedId; readonly isLongTerm: boolean }
+  | { readonly type: 'peer/held'; readonly at: EpochMs; readonly peer: FeedId }
+  | {
+      readonly type: 'connection/requested'
+      readonly at: EpochMs
+      readonly peer: FeedId
+      readonly address: Address | null
+    }
+  | { readonly type: 'connection/requestDropped'; readonly at: EpochMs; readonly peer: FeedId }
+  | {
+      readonly type: 'dial/started'
+      readonly at: EpochMs
+      readonly attempt: number
+      readonly peer: FeedId
+      readonly address: Address
+      readonly cause: DialCause
+    }
+  | {
+      readonly type: 'dial/failed'
+      readonly at: EpochMs
+      readonly attempt: number
+      readonly peer: FeedId
+      readonly address: Address
+      readonly error: { readonly message: string; readonly code: string | null }
+      readonly jitter: Jitter
+      /** True when we gave it up: its socket may linger until `dial/ended`. */
+      readonly isGivenUp: boolean
+    }
+  /** An attempt that was given up has come to its real end. */
+  | { readonly type: 'dial/ended'; readonly at: EpochMs; readonly attempt: number }
+  /** An attempt is over and nobody is to blame: it lost a race, or we stopped. */
+  | {
+      readonly type: 'dial/abandoned'
+      readonly at: EpochMs
+      readonly attempt: number
+      readonly peer: FeedId
+    }
+  | {
+      readonly type: 'connection/opened'
+      readonly at: EpochMs
+      readonly peer: FeedId
+      readonly direction: Direction
+      /** The route, for our dials. */
+      readonly address: Address | null
+      /** The attempt that it came from; null for inbound and for what other modules dialed. */
+      readonly attempt: number | null
+      readonly cause: DialCause | 'inbound' | 'foreign'
+    }
+  | {
+      readonly type: 'connection/closeRequested'
+      readonly at: EpochMs
+      readonly peer: FeedId
+      readonly reason: CloseReason
+    }
+  | {
+      readonly type: 'connection/closing'
+      readonly at: EpochMs
+      readonly peer: FeedId
+      readonly reason: CloseReason
+      readonly jitter: Jitter
+    }
+  | { readonly type: 'connection/closed'; readonly at: EpochMs; readonly peer: FeedId; readonly jitter: Jitter }
+  | {
+      readonly type: 'connection/pinged'
+      readonly at: EpochMs
+      readonly peer: FeedId
+      readonly rttMs: number
+      readonly skewMs: number
+    }
+  | { readonly type: 'connection/transferred'; readonly at: EpochMs; readonly peer: FeedId }
+  | { readonly type: 'connection/caughtUp'; readonly at: EpochMs; readonly peer: FeedId }
+  | { readonly type: 'connection/stalled'; readonly at: EpochMs; readonly peer: FeedId }
+  | { readonly type: 'connections/started'; readonly at: EpochMs }
+  | { readonly type: 'connections/stopped'; readonly at: EpochMs }
+  | { readonly type: 'initialSync/started'; readonly at: EpochMs; readonly peer: FeedId | null }
+  | { readonly type: 'initialSync/stopped'; readonly at: EpochMs }
+  | { readonly type: 'options/changed'; readonly at: EpochMs; readonly options: Options }
+  | { readonly type: 'routes/deferred'; readonly at: EpochMs; readonly deferrals: readonly Deferral[] }
+  | { readonly type: 'environment/offline'; readonly at: EpochMs }
+  /** Our link is back, or we woke, or the network changed: whatever was charged to the link is refunded. */
+  | { readonly type: 'environment/online'; readonly at: EpochMs }
+  /** Time went on: what has fallen due becomes ready. */
+  | { readonly type: 'clock/advanced'; readonly at: EpochMs }
+  /** The wall clock was set back: no pause may become longer by it. */
+  | { readonly type: 'clock/setBack'; readonly at: EpochMs }

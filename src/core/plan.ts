@@ -1,0 +1,576 @@
+/**
+ * What to open, close and give up now: `plan(state, now)`. Pure, and computed from the state alone, so that a lost event
+ * strands nobody and planning twice does no harm. Costs grow with what is due, not with the size of the table.
+ */
+import { isAnythingConnected, isDown, LINK, layersDownAbove, probeEndsAt } from './blame'
+import { dialTimeout, slotsMax } from './options'
+import { compareReady, compareRoutesOfPeer, isInLane, laneEnd, laneStart, lanesOf, type Turn, turnOf } from './rank'
+import { advance } from './reducer'
+import { dialsWanted, isVouchedFor, whyNotDial } from './refusal'
+import {
+  attemptsOf,
+  CLOSING_TIMEOUT_MS,
+  firstDue,
+  headOfWaiting,
+  nextInRace,
+  occupancyOf,
+  openQueues,
+  type State,
+} from './table'
+import type {
+  ClassState,
+  Close,
+  CloseReason,
+  Connected,
+  Deferral,
+  Dial,
+  DialCause,
+  EpochMs,
+  FeedId,
+  GiveUp,
+  InitialSync,
+  Peer,
+  Plan,
+  Refusal,
+  Route,
+} from './types'
+
+/** Routes of a queue that one plan looks at in vain (throttled hosts, a layer that is down) before it leaves the rest. */
+const MAX_VISITS = 256
+/** Dials that were given up hold sockets until the kernel gives up too: at most this many times `maxDialing` in all. */
+const MAX_SOCKETS_FACTOR = 4
+/** A route that may not take part in the race of its peer is left alone for this long, if nothing says for how long. */
+const REFUSED_IN_RACE_MS = 1_000
+
+interface Draft {
+  readonly state: State
+  readonly now: EpochMs
+  readonly dials: Dial[]
+  readonly closes: Close[]
+  readonly giveUps: GiveUp[]
+  readonly lost: FeedId[]
+  readonly deferrals: Deferral[]
+  /** Peers that this plan already does something about. */
+  readonly taken: Set<FeedId>
+  readonly deferred: Set<string>
+  /** Slots that the dials of this plan take, by class. */
+  readonly slotsTaken: Map<string, number>
+  /** Layers that are down and that a dial of this plan probes already, with the time before which no other one does. */
+  readonly probed: Map<string, EpochMs>
+  /** By queue: routes looked at in vain. */
+  readonly visits: Map<string, number>
+  wakeAt: EpochMs
+}
+
+/** See the file's head. `state` and the result are plain data; the same arguments give the same plan. */
+export function plan(state: State, now: EpochMs): Plan {
+  // Usually the scheduler has done this already and nothing is left to do.
+  const settled = firstDue(state, now) ? advance(state, now) : state
+  const draft: Draft = {
+    state: settled,
+    now,
+    dials: [],
+    closes: [],
+    giveUps: [],
+    lost: [],
+    deferrals: [],
+    taken: new Set(),
+    deferred: new Set(),
+    slotsTaken: new Map(),
+    probed: new Map(),
+    visits: new Map(),
+    wakeAt: Number.POSITIVE_INFINITY,
+  }
+  planTimers(draft)
+  planRequests(draft)
+  if (settled.initialSync) {
+    planInitialSync(draft, settled.initialSync)
+  } else {
+    planSurplus(draft)
+    if (settled.mode === 'on') {
+      planLongTerm(draft)
+      planClasses(draft)
+      planRotation(draft)
+    }
+  }
+  if (settled.mode === 'on' || settled.initialSync) wakeForLayers(draft)
+  // The rest of a portion that was too large for one turn. Where nothing was put off, the next turn would see the same.
+  const isCut = draft.deferrals.length > 0 && [...draft.visits.values()].some((count) => count >= MAX_VISITS)
+  if (isCut || firstDue(settled, now)) wake(draft, now + 1)
+  const { dials, closes, giveUps, lost, deferrals, wakeAt } = draft
+  return { dials, closes, giveUps, lost, deferrals, wakeAt: wakeAt === Number.POSITIVE_INFINITY ? null : wakeAt }
+}
+
+export function isEmptyPlan(made: Plan): boolean {
+  return (
+    made.dials.length === 0 &&
+    made.closes.length === 0 &&
+    made.giveUps.length === 0 &&
+    made.lost.length === 0 &&
+    made.deferrals.length === 0
+  )
+}
+
+function wake(draft: Draft, at: EpochMs): void {
+  draft.wakeAt = Math.min(draft.wakeAt, Math.max(at, draft.now + 1))
+}
+
+function close(draft: Draft, peer: Peer, reason: CloseReason): void {
+  if (draft.taken.has(peer.id)) return
+  draft.taken.add(peer.id)
+  draft.closes.push({ peer: peer.id, reason })
+  wake(draft, draft.now + CLOSING_TIMEOUT_MS)
+}
+
+function dial(draft: Draft, route: Route, cause: DialCause): void {
+  const { state, now } = draft
+  const timeoutMs = dialTimeout(state.options, route.class, route.protocol)
+  draft.taken.add(route.peer)
+  draft.dials.push({ peer: route.peer, address: route.address, cause, timeoutMs })
+  if (!hasSlotIn(state.peers.get(route.peer), route.class))
+    draft.slotsTaken.set(route.class, (draft.slotsTaken.get(route.class) ?? 0) + 1)
+  for (const layer of layersDownAbove(state, route)) draft.probed.set(layer.key, probeEndsAt(state, layer, route, now))
+  wake(draft, now + Math.min(timeoutMs, state.options.staggerMs, state.options.staggerLocalMs))
+}
+
+/** Whether a dial to this peer by another route of the class is in flight: a race takes one slot of a class. */
+function hasSlotIn(peer: Peer | undefined, routeClass: string): boolean {
+  return peer !== undefined && attemptsOf(peer.connection).some((attempt) => attempt.class === routeClass)
+}
+
+// ---- what the clock brings --------------------------------------------------------------------------------------------
+
+function planTimers(draft: Draft): void {
+  const { state, now } = draft
+  for (const peer of state.active.keys()) {
+    if (peer.timerAt > now) {
+      if (peer.timerAt !== Number.POSITIVE_INFINITY) wake(draft, peer.timerAt)
+      return
+    }
+    const connection = peer.connection
+    switch (connection.status) {
+      case 'dialing':
+        planDialing(draft, peer)
+        break
+      case 'connected':
+        close(draft, peer, connection.closeReason ?? 'lifetime')
+        break
+      case 'closing':
+        draft.taken.add(peer.id)
+        draft.lost.push(peer.id)
+        wakeForOutcome(draft)
+        break
+      case 'idle':
+        break
+    }
+  }
+}
+
+/** What this plan ends frees slots, and which dials follow depends on the outcome. */
+function wakeForOutcome(draft: Draft): void {
+  wake(draft, draft.now + 1)
+}
+
+/** Gives up what takes too long, else starts the next route of the race. */
+function planDialing(draft: Draft, peer: Peer): void {
+  const { state, now } = draft
+  draft.taken.add(peer.id)
+  let isLate = false
+  for (const attempt of attemptsOf(peer.connection)) {
+    if (attempt.deadlineAt > now) {
+      wake(draft, attempt.deadlineAt)
+      continue
+    }
+    isLate = true
+    const { id, address, deadlineAt, startedAt } = attempt
+    draft.giveUps.push({ peer: peer.id, address, attempt: id, timeoutMs: deadlineAt - startedAt })
+  }
+  if (isLate) return wakeForOutcome(draft)
+  const isRequested = state.requests.has(peer.id)
+  const cause: DialCause = isRequested ? 'request' : (attemptsOf(peer.connection)[0]?.cause ?? 'schedule')
+  const idle: Peer = { ...peer, connection: { status: 'idle' } }
+  for (;;) {
+    const next = nextInRace((address) => state.routes.get(address), state.options, peer, isRequested, draft.deferred)
+    if (!next) return
+    if (next.at > now) return wake(draft, next.at)
+    // When there is room again, an event has said so.
+    if (!isRequested && socketsLeft(draft) <= 0) return
+    const refused = isRequested ? null : whyNot(draft, next.route, idle, cause)
+    if (!refused || (refused.reason === 'slotsFull' && hasSlotIn(peer, next.route.class)))
+      return dial(draft, next.route, cause)
+    // Put off past the race, so that this peer's timer does not come round at once.
+    putOff(draft, next.route, { ...refused, until: Math.max(refused.until ?? 0, now + REFUSED_IN_RACE_MS) })
+  }
+}
+
+// ---- dials ------------------------------------------------------------------------------------------------------------
+
+function socketsLeft(draft: Draft): number {
+  const { state, now } = draft
+  const inFlight = state.attemptCount + draft.dials.length
+  const lingering = state.lingering.filter((entry) => entry.until > now)
+  const sockets = MAX_SOCKETS_FACTOR * state.options.maxDialing - inFlight - lingering.length
+  if (sockets <= 0) for (const entry of lingering) wake(draft, entry.until)
+  return Math.min(state.options.maxDialing - inFlight, sockets)
+}
+
+/** Notes that a route cannot be dialed before a time, so that the next plan does not come across it again. */
+function putOff(draft: Draft, route: Route, refused: Refusal): void {
+  if (refused.until === null || draft.deferred.has(route.address)) return
+  draft.deferred.add(route.address)
+  const layer = layersDownAbove(draft.state, route).find(({ key }) => key !== LINK)
+  const isLayers = refused.reason === 'transportDown' && layer !== undefined
+  draft.deferrals.push({ address: route.address, until: refused.until, layer: isLayers ? layer.key : null })
+  wake(draft, refused.until)
+}
+
+/** A user's `peer.connect`: past slots, backoff and pauses. */
+function planRequests(draft: Draft): void {
+  const { state } = draft
+  for (const request of state.requests.values()) {
+    const peer = state.peers.get(request.peer)
+    if (peer?.connection.status !== 'idle' || draft.taken.has(peer.id)) continue
+    const open = routesOfPeer(state, peer).filter((route) => !request.tried.includes(route.address))
+    const wanted = open.find((route) => route.address === request.address) ?? open.sort(compareRoutesOfPeer)[0]
+    if (wanted) dial(draft, wanted, 'request')
+  }
+}
+
+export function routesOfPeer(state: Pick<State, 'routes'>, peer: Peer): Route[] {
+  const routes: Route[] = []
+  for (const address of peer.routes) {
+    const route = state.routes.get(address)
+    if (route) routes.push(route)
+  }
+  return routes
+}
+
+function planLongTerm(draft: Draft): void {
+  fill(draft, '', 'longTerm', Number.POSITIVE_INFINITY, { kind: 'strict' })
+}
+
+/**
+ * One dial at a time, for the class that has least in flight, so that none holds all that may be in flight with dials that
+ * take long; among equals for the one that has dialed least.
+ */
+function planClasses(draft: Draft): void {
+  const { state } = draft
+  let open = openQueues(state.options).slice(1)
+  const planned = new Map<string, number>()
+  const dialCount = (name: string): number => classState(state, name).dialCount + (planned.get(name) ?? 0)
+  const inFlight = (name: string): number => occupancyOf(state, name).dialing + (draft.slotsTaken.get(name) ?? 0)
+  for (;;) {
+    open = open.filter((name) => wantedIn(draft, name) > 0)
+    open.sort((a, b) => inFlight(a) - inFlight(b) || dialCount(a) - dialCount(b))
+    const name = open[0]
+    if (name === undefined) return
+    if (fill(draft, name, 'schedule', 1, turnOf(dialCount(name))) > 0) planned.set(name, (planned.get(name) ?? 0) + 1)
+    else open.shift()
+  }
+}
+
+function classState(state: State, name: string): ClassState {
+  const known = Object.prototype.hasOwnProperty.call(state.classes, name) ? state.classes[name] : undefined
+  return known ?? { successRate: 1, dialCount: 0, nextRotationAt: 0 }
+}
+
+function wantedIn(draft: Draft, name: string): number {
+  const planned = draft.slotsTaken.get(name) ?? 0
+  return dialsWanted(draft.state, name) - occupancyOf(draft.state, name).dialing - planned
+}
+
+/** Plans up to `count` dials from a queue; returns how many. Sets the wake-up for what falls due in it. */
+function fill(draft: Draft, queue: string, cause: DialCause, count: number, turn: Turn): number {
+  const { state } = draft
+  let planned = 0
+  while (planned < count && socketsLeft(draft) > 0) {
+    const route = choose(draft, queue, cause, turn)
+    if (!route) {
+      const next = headOfWaiting(state, queue)
+      if (next) wake(draft, next.dueAt)
+      break
+    }
+    dial(draft, route, cause)
+    planned++
+  }
+  return planned
+}
+
+/** The best route that may be dialed from a queue now, or null. What stands in its way is put off. */
+function choose(draft: Draft, queue: string, cause: DialCause, turn: Turn, skip?: ReadonlySet<FeedId>): Route | null {
+  const { state } = draft
+  const isWarm = !isAnythingConnected(state)
+  for (const candidate of candidates(state, queue, turn, isWarm)) {
+    if (draft.taken.has(candidate.peer) || draft.deferred.has(candidate.address) || skip?.has(candidate.peer)) continue
+    if (!mayVisit(draft, queue)) return null
+    const peer = state.peers.get(candidate.peer)
+    if (!peer) continue
+    const route = bestRoute(draft, peer, candidate, cause)
+    if (route) return route
+  }
+  return null
+}
+
+/** Counts a look at a route of a queue; false when the queue has had its share of this plan. */
+function mayVisit(draft: Draft, queue: string): boolean {
+  const count = draft.visits.get(queue) ?? 0
+  draft.visits.set(queue, count + 1)
+  return count < MAX_VISITS
+}
+
+/** Of the peer that a candidate belongs to, the best of its routes that may be dialed, or null. */
+function bestRoute(draft: Draft, peer: Peer, candidate: Route, cause: DialCause): Route | null {
+  const { state, now } = draft
+  const routes = peer.routes.length > 1 ? routesOfPeer(state, peer).sort(compareRoutesOfPeer) : [candidate]
+  for (const route of routes) {
+    // Put off already; only the candidate itself is known to be due.
+    if (route.dueAt > now && route.address !== candidate.address) continue
+    const refused = whyNot(draft, route, peer, cause)
+    if (!refused) return route
+    if (refused.reason === 'hostThrottled' || refused.reason === 'transportDown') putOff(draft, route, refused)
+  }
+  return null
+}
+
+/** As `whyNotDial`, and with what this plan has already used up. */
+function whyNot(draft: Draft, route: Route, peer: Peer, cause: DialCause): Refusal | null {
+  const { state, now } = draft
+  for (const { key } of layersDownAbove(state, route)) {
+    const until = draft.probed.get(key)
+    if (until !== undefined)
+      return { reason: key === LINK ? 'offline' : 'transportDown', until, message: `${key} is down and being probed` }
+  }
+  const isHostTaken =
+    route.hostKey !== null && draft.dials.some((each) => state.routes.get(each.address)?.hostKey === route.hostKey)
+  if (isHostTaken && !isVouchedFor(route, peer)) {
+    const until = now + state.options.hostWindowMs
+    return { reason: 'hostThrottled', until, message: 'being dialed for another peer' }
+  }
+  const refused = whyNotDial(state, route, peer, now, cause)
+  if (refused || cause !== 'schedule' || wantedIn(draft, route.class) > 0) return refused
+  return { reason: 'slotsFull', until: null, message: 'no slot is left' }
+}
+
+/** The routes of a queue in the order in which they are to be tried. */
+function* candidates(state: State, queue: string, turn: Turn, isWarm: boolean): Generator<Route> {
+  if (isWarm && turn.kind !== 'lane') yield* mostRecentFirst(state, queue)
+  const lanes = lanesOf(queue)
+  if (turn.kind === 'proven')
+    for (const lane of lanes) if (lane.isProven) yield* walk(state, laneStart(lane), (route) => isInLane(route, lane))
+  // From the lane whose turn it is on, as most are empty most of the time.
+  if (turn.kind === 'lane')
+    for (const lane of [...lanes.slice(turn.index), ...lanes.slice(0, turn.index)])
+      yield* walk(state, laneStart(lane), (route) => isInLane(route, lane))
+  const first = lanes[0]
+  if (first) yield* walk(state, laneStart(first), (route) => route.queue === queue)
+}
+
+function* walk(
+  state: State,
+  from: Parameters<State['ready']['nextHigherPair']>[0],
+  isWithin: (route: Route) => boolean,
+) {
+  let pair = state.ready.nextHigherPair(from)
+  while (pair && isWithin(pair[1])) {
+    yield pair[1]
+    pair = state.ready.nextHigherPair(pair[0])
+  }
+}
+
+/** Warm start: while nothing is connected, what worked before comes first, the most recent success at the head. */
+function* mostRecentFirst(state: State, queue: string): Generator<Route> {
+  const heads: { route: Route; lane: ReturnType<typeof lanesOf>[number] }[] = []
+  const pull = (
+    from: Parameters<State['ready']['nextLowerPair']>[0],
+    lane: ReturnType<typeof lanesOf>[number],
+  ): void => {
+    const pair = state.ready.nextLowerPair(from)
+    if (pair && isInLane(pair[1], lane)) heads.push({ route: pair[1], lane })
+  }
+  for (const lane of lanesOf(queue)) if (lane.isProven) pull(laneEnd(lane), lane)
+  while (heads.length > 0) {
+    heads.sort((a, b) => b.route.visitedAt - a.route.visitedAt || compareReady(a.route, b.route))
+    const best = heads.shift()
+    if (!best) return
+    yield best.route
+    pull(best.route, best.lane)
+  }
+}
+
+// ---- closes -----------------------------------------------------------------------------------------------------------
+
+interface Held {
+  readonly peer: Peer
+  readonly connection: Connected
+}
+
+/** Connected outbound peers, of one class or of all. */
+function held(state: State, name?: string): Held[] {
+  const found: Held[] = []
+  for (const id of state.outbound.keys()) {
+    const peer = state.peers.get(id)
+    if (peer?.connection.status !== 'connected') continue
+    if (name === undefined || peer.connection.class === name) found.push({ peer, connection: peer.connection })
+  }
+  return found
+}
+
+/** Asked for by the user, or meant to stay: not the scheduler's to cut for want of room. */
+function isExempt({ peer, connection }: Held): boolean {
+  return peer.isLongTerm || connection.cause === 'request'
+}
+
+/** Lowest priority first, then the newest. */
+function worstHeldFirst(a: Held, b: Held): number {
+  return (
+    tierOfHeld(b) - tierOfHeld(a) ||
+    b.connection.since - a.connection.since ||
+    a.peer.tie - b.peer.tie ||
+    (a.peer.id < b.peer.id ? -1 : 1)
+  )
+}
+
+function tierOfHeld({ peer }: Held): number {
+  return peer.priority === 'HIGH' ? 0 : peer.priority === 'MEDIUM' ? 1 : 2
+}
+
+/** More connections than slots: overcommitted dials that all arrived, or a maximum that was lowered. */
+function planSurplus(draft: Draft): void {
+  const { state } = draft
+  for (const name of Object.keys(state.occupancy)) {
+    const max = slotsMax(state.options, name)
+    if (occupancyOf(state, name).connected <= max) continue
+    const scheduled = held(state, name).filter((each) => !isExempt(each) && !draft.taken.has(each.peer.id))
+    const surplus = scheduled.length - max
+    if (surplus <= 0) continue
+    for (const each of scheduled.sort(worstHeldFirst).slice(0, surplus)) close(draft, each.peer, 'surplus')
+  }
+}
+
+/** Since when a connection may make room, in ms since 1970. */
+function mayRotateAt({ connection }: Held, state: State): EpochMs {
+  const { dwellMs, transferGraceMs } = state.options
+  const dwellOver = connection.isCaughtUp ? connection.since : connection.since + dwellMs
+  return connection.lastTransferAt > 0 ? Math.max(dwellOver, connection.lastTransferAt + transferGraceMs) : dwellOver
+}
+
+/** In a full class somebody who has had his share makes room for somebody who waits: one at a time, minutes apart. */
+function planRotation(draft: Draft): void {
+  const { state, now } = draft
+  for (const name of openQueues(state.options).slice(1)) {
+    const { connected, dialing, closing } = occupancyOf(state, name)
+    if (connected < slotsMax(state.options, name) || dialing > 0 || closing > 0) continue
+    const victims = held(state, name).filter((each) => !isExempt(each) && !draft.taken.has(each.peer.id))
+    if (victims.length === 0) continue
+    let at = Number.POSITIVE_INFINITY
+    for (const each of victims) at = Math.min(at, mayRotateAt(each, state))
+    at = Math.max(at, classState(state, name).nextRotationAt)
+    const waiting = headOfWaiting(state, name)
+    if (at > now) {
+      const isSomebodyReady = state.ready.nextHigherPair(laneStart(firstLane(name)))?.[1].queue === name
+      if (isSomebodyReady) wake(draft, at)
+      else if (waiting) wake(draft, Math.max(at, waiting.dueAt))
+      continue
+    }
+    if (!isSomebodyWaiting(draft, name)) {
+      if (waiting) wake(draft, waiting.dueAt)
+      continue
+    }
+    const ripe = victims.filter((each) => mayRotateAt(each, state) <= now)
+    ripe.sort(
+      (a, b) => tierOfHeld(b) - tierOfHeld(a) || a.connection.since - b.connection.since || worstHeldFirst(a, b),
+    )
+    const victim = ripe[0]
+    if (victim) close(draft, victim.peer, 'rotation')
+  }
+}
+
+function firstLane(queue: string) {
+  return { queue, tier: 0, hasError: false, isProven: false }
+}
+
+/** Whether a peer could be dialed if it had a slot; who could not be for another reason is put off. */
+function isSomebodyWaiting(draft: Draft, name: string): boolean {
+  const { state, now } = draft
+  for (const route of candidates(state, name, { kind: 'strict' }, false)) {
+    const peer = state.peers.get(route.peer)
+    if (!peer || draft.deferred.has(route.address)) continue
+    if (!mayVisit(draft, name)) return false
+    const refused = whyNotDial(state, route, peer, now, 'schedule')
+    if (!refused || refused.reason === 'slotsFull') return true
+    if (refused.reason === 'hostThrottled' || refused.reason === 'transportDown') putOff(draft, route, refused)
+  }
+  return false
+}
+
+// ---- initial sync -----------------------------------------------------------------------------------------------------
+
+/** One connection, all other scheduling off: the peer asked for, else the best that has not stalled. */
+function planInitialSync(draft: Draft, sync: InitialSync): void {
+  const { state, now } = draft
+  const kept = keptPeerOf(state, sync, draft.taken)
+  for (const each of held(state))
+    if (each.peer.id !== kept?.id && each.connection.cause !== 'request' && each.connection.cause !== 'foreign')
+      close(draft, each.peer, 'initialSync')
+  for (const peer of state.active.keys())
+    if (
+      peer.connection.status === 'dialing' &&
+      peer.connection.attempts.some((attempt) => attempt.cause === 'initialSync')
+    )
+      return
+  if (kept && kept.connection.status !== 'idle') return
+  if (sync.peer !== null) {
+    const peer = state.peers.get(sync.peer)
+    if (!peer || draft.taken.has(peer.id)) return
+    const routes = routesOfPeer(state, peer).sort(compareRoutesOfPeer)
+    for (const route of routes) {
+      const refused = whyNotDial(state, route, peer, now, 'initialSync')
+      if (!refused) return dial(draft, route, 'initialSync')
+      if (refused.until !== null) wake(draft, refused.until)
+    }
+    return
+  }
+  const stalled = new Set(sync.stalled)
+  const best = bestOfAll(draft, stalled) ?? bestOfAll(draft, new Set())
+  if (best) return dial(draft, best, 'initialSync')
+  for (const queue of openQueues(state.options)) {
+    const next = headOfWaiting(state, queue)
+    if (next) wake(draft, next.dueAt)
+  }
+}
+
+/** The peer that an initial sync goes with: the one asked for, connected or not, else the best connected one, or null. */
+export function keptPeerOf(state: State, sync: InitialSync, taken?: ReadonlySet<FeedId>): Peer | null {
+  if (sync.peer !== null) return state.peers.get(sync.peer) ?? null
+  const able = held(state).filter((each) => each.connection.closeReason === null && !taken?.has(each.peer.id))
+  // Who stalled comes last, but is kept if there is nobody else: hanging up on him would only lead to the next dial.
+  const stalledLast = (each: Held): number => Number(sync.stalled.includes(each.peer.id))
+  able.sort(
+    (a, b) =>
+      stalledLast(a) - stalledLast(b) ||
+      tierOfHeld(a) - tierOfHeld(b) ||
+      a.connection.since - b.connection.since ||
+      worstHeldFirst(b, a),
+  )
+  return able[0]?.peer ?? null
+}
+
+/** The best route over all classes: long-term first, as their queue comes first. */
+function bestOfAll(draft: Draft, skip: ReadonlySet<FeedId>): Route | null {
+  let best: Route | null = null
+  for (const queue of openQueues(draft.state.options)) {
+    const route = choose(draft, queue, 'initialSync', { kind: 'strict' }, skip)
+    if (!route) continue
+    if (queue === '') return route
+    if (!best || compareReady({ ...route, queue: '' }, { ...best, queue: '' }) < 0) best = route
+  }
+  return best
+}
+
+// ---- layers -----------------------------------------------------------------------------------------------------------
+
+/** A link that is down is probed when its time comes, if there is anything to probe it with. */
+function wakeForLayers(draft: Draft): void {
+  const link = isDown(draft.state, LINK)
+  if (link && draft.state.ready.size > 0 && link.retryAt > draft.now) wake(draft, link.retryAt)
+}

@@ -1,0 +1,145 @@
+/**
+ * Which route first. One comparator for each index, and the turn-taking that keeps any group of routes from starving another.
+ *
+ * `ready` holds the routes whose pause is over, ordered as DESIGN 4 "Order" says: long-term first (their own queue), then by
+ * priority, then routes without a recent error before those with one, then never connected or longest ago connected first,
+ * then longest ago failed, ties by a keyed hash. `waiting` holds the others, by the time at which they fall due.
+ */
+import { byText } from './tree'
+import type { ClassState, Priority, RankKey, Route } from './types'
+
+export const TIERS: readonly Priority[] = ['HIGH', 'MEDIUM', 'LOW', 'BANNED']
+
+export function tierOf(priority: Priority): number {
+  return TIERS.indexOf(priority)
+}
+
+export function priorityOfTier(tier: number): Priority {
+  return TIERS[tier] ?? 'BANNED'
+}
+
+function hasError(key: RankKey): number {
+  return key.errorCount > 0 ? 1 : 0
+}
+
+export function higherPriorityFirst(a: RankKey, b: RankKey): number {
+  return a.tier - b.tier
+}
+
+export function withoutErrorFirst(a: RankKey, b: RankKey): number {
+  return hasError(a) - hasError(b)
+}
+
+/** Never connected counts as longest ago. */
+export function longestAgoConnectedFirst(a: RankKey, b: RankKey): number {
+  return a.visitedAt - b.visitedAt
+}
+
+export function longestAgoFailedFirst(a: RankKey, b: RankKey): number {
+  return a.lastErrorTime - b.lastErrorTime
+}
+
+/** Ties: repeatable for us, unpredictable for somebody who picks his keys to come first (bitcoin, keyed netgroup). */
+export function keyedTie(a: RankKey, b: RankKey): number {
+  return a.tie - b.tie || byText(a.address, b.address)
+}
+
+export function compareReady(a: RankKey, b: RankKey): number {
+  return (
+    byText(a.queue, b.queue) ||
+    higherPriorityFirst(a, b) ||
+    withoutErrorFirst(a, b) ||
+    longestAgoConnectedFirst(a, b) ||
+    longestAgoFailedFirst(a, b) ||
+    keyedTie(a, b)
+  )
+}
+
+export function compareWaiting(a: RankKey, b: RankKey): number {
+  return byText(a.queue, b.queue) || a.dueAt - b.dueAt || keyedTie(a, b)
+}
+
+/** Of one peer's routes: local first, then the last one that worked, then fewest errors. */
+export function compareRoutesOfPeer(a: Route, b: Route): number {
+  return (
+    Number(b.isLocal) - Number(a.isLocal) ||
+    b.lastConnectionTime - a.lastConnectionTime ||
+    a.errorCount - b.errorCount ||
+    keyedTie(a, b)
+  )
+}
+
+/** Who makes room when a peer or the table is full: never connected, then most failures, then newest. */
+export function worstRouteFirst(a: Route, b: Route): number {
+  return (
+    b.tier - a.tier ||
+    Number(a.lastConnectionTime > 0) - Number(b.lastConnectionTime > 0) ||
+    b.errorCount - a.errorCount ||
+    b.addedAt - a.addedAt ||
+    keyedTie(a, b)
+  )
+}
+
+/** A sub-queue of one class: routes of one priority, with or without a recent error, that did or never did connect. */
+export interface Lane {
+  readonly queue: string
+  readonly tier: number
+  readonly hasError: boolean
+  readonly isProven: boolean
+}
+
+/** A key that sorts before every route of the lane. */
+export function laneStart(lane: Lane): RankKey {
+  return {
+    queue: lane.queue,
+    tier: lane.tier,
+    errorCount: lane.hasError ? 1 : 0,
+    visitedAt: lane.isProven ? 1 : 0,
+    lastErrorTime: -1,
+    tie: -1,
+    address: '',
+    dueAt: 0,
+  }
+}
+
+/** A key that sorts after every route of the lane. */
+export function laneEnd(lane: Lane): RankKey {
+  return {
+    ...laneStart(lane),
+    visitedAt: lane.isProven ? Number.POSITIVE_INFINITY : 0,
+    lastErrorTime: Number.POSITIVE_INFINITY,
+  }
+}
+
+export function isInLane(route: RankKey, lane: Lane): boolean {
+  return (
+    route.queue === lane.queue &&
+    route.tier === lane.tier &&
+    hasError(route) === Number(lane.hasError) &&
+    route.visitedAt > 0 === lane.isProven
+  )
+}
+
+/** The lanes of a queue in the strict order; BANNED routes are in no index. */
+export function lanesOf(queue: string): readonly Lane[] {
+  const lanes: Lane[] = []
+  for (const tier of [0, 1, 2])
+    for (const error of [false, true])
+      for (const isProven of [false, true]) lanes.push({ queue, tier, hasError: error, isProven })
+  return lanes
+}
+
+export type Turn =
+  | { readonly kind: 'strict' }
+  | { readonly kind: 'proven' }
+  | { readonly kind: 'lane'; readonly index: number }
+
+/**
+ * Whose turn the next scheduled dial of a class is. Every second dial goes to routes that have connected before, if one is
+ * due: a flood of new addresses, which the strict order puts first, delays a known good one by one dial at most. Every eighth
+ * goes round the lanes, so that each eligible route is reached in bounded time, however many better ones there are.
+ */
+export function turnOf(dialCount: ClassState['dialCount']): Turn {
+  if (dialCount % 8 === 6) return { kind: 'lane', index: Math.floor(dialCount / 8) % 12 }
+  return dialCount % 2 === 1 ? { kind: 'proven' } : { kind: 'strict' }
+}

@@ -1,0 +1,786 @@
+/**
+ * The root reducer: what happened becomes state. It records and never decides; what to do next is `plan`'s business. One
+ * handler for each action, each writing through a transaction (table.ts), which keeps the derived indexes.
+ */
+import type { Action, RouteReport, StoredPeer, StoredRoute } from './actions'
+import { hostKey, isStrangerSafe } from './address'
+import { backoffCeiling, backoffDelay, clampAttempt, MAX_STEP } from './backoff'
+import {
+  chargeFailure,
+  connectionAnswers,
+  connectionWorks,
+  hostLayer,
+  LINK,
+  layerIsBack,
+  linkDown,
+  noteDeferral,
+  noteLoss,
+  probeAll,
+  probeStarted,
+} from './blame'
+import { tieOf } from './hash'
+import { dialTimeout } from './options'
+import { tierOf, worstRouteFirst } from './rank'
+import { addToStats } from './stats'
+import { attemptsOf, IDLE, initialState, type State, Transaction } from './table'
+import type { Address, Attempt, Connection, FeedId, InitialSync, Jitter, Peer, Priority, Route } from './types'
+
+/** Routes that fall due together become ready in portions: one event stays bounded, and `plan` asks for the rest. */
+const PROMOTE_PER_ACTION = 256
+const PROMOTE_PER_ADVANCE = 2_048
+/** A dial that was given up is believed to hold its socket for this long: the kernel gives up after 135 s. */
+const LINGER_MS = 180_000
+/** Weight of one dial in the success rate of its class. */
+const RATE_WEIGHT = 1 / 8
+const RATE_FLOOR = 0.05
+const MAX_CLASSES = 64
+/** When the table is full, this many of the worst LOW routes make room at once, so that the search is paid seldom. */
+const EVICT_BATCH = 1_000
+/** Peers that announce themselves where they are now; hearing of them again says that they are there. */
+const ANNOUNCING_SOURCES = new Set(['local', 'lan', 'bt', 'bluetooth', 'room', 'manual', 'invite'])
+const MAX_STALLED = 256
+
+export function reduce(state: State, action: Action): State {
+  const tx = new Transaction(state, action.at)
+  handle(tx, action)
+  tx.promoteDue(action.type === 'clock/advanced' ? PROMOTE_PER_ADVANCE : PROMOTE_PER_ACTION)
+  return tx.commit()
+}
+
+/** The state with everything that is due at `now` made ready; what `plan` looks at. */
+export function advance(state: State, now: number): State {
+  return reduce(state, { type: 'clock/advanced', at: now })
+}
+
+/** The state that a recording leads to. */
+export function replay(state: State, actions: Iterable<Action>): State {
+  let next = state
+  for (const action of actions) next = reduce(next, action)
+  return next
+}
+
+export { initialState }
+
+function handle(tx: Transaction, action: Action): void {
+  switch (action.type) {
+    case 'routes/added':
+      for (const report of action.reports) addRoute(tx, report)
+      return
+    case 'table/loaded':
+      for (const peer of action.peers) loadPeer(tx, peer)
+      for (const route of action.routes) loadRoute(tx, route)
+      return
+    case 'route/removed':
+      return removeRoute(tx, action.address)
+    case 'peer/prioritised':
+      return prioritise(tx, action.peer, action.priority)
+    case 'peer/longTermSet':
+      return setLongTerm(tx, action.peer, action.isLongTerm)
+    case 'peer/held': {
+      const peer = tx.peer(action.peer)
+      if (peer) tx.putPeer(peer, { heldUntil: tx.at + tx.options.disconnectHoldMs })
+      return
+    }
+    case 'connection/requested': {
+      const peer = tx.peer(action.peer)
+      if (!peer || peer.priority === 'BANNED' || peer.routes.length === 0) return
+      // Who is about to be hung up on is dialed again after that.
+      if (peer.connection.status === 'connected' && peer.connection.closeReason === null) return
+      tx.putRequest({ peer: action.peer, address: action.address, at: tx.at, tried: [] })
+      return
+    }
+    case 'connection/requestDropped':
+      return tx.dropRequest(action.peer)
+    case 'dial/started':
+      return dialStarted(tx, action)
+    case 'dial/failed':
+      return dialFailed(tx, action)
+    case 'dial/ended':
+      tx.set({
+        lingering: tx.state.lingering.filter((entry) => entry.attempt !== action.attempt && entry.until > tx.at),
+      })
+      return
+    case 'dial/abandoned': {
+      const peer = tx.peer(action.peer)
+      const attempt = peer && takeAttempt(tx, peer, action.attempt, false)
+      if (attempt) linger(tx, [attempt])
+      return
+    }
+    case 'connection/opened':
+      return connectionOpened(tx, action)
+    case 'connection/closeRequested': {
+      const peer = tx.peer(action.peer)
+      if (peer?.connection.status === 'connected')
+        tx.putPeer(peer, { connection: { ...peer.connection, closeReason: action.reason } })
+      if (peer?.connection.status === 'dialing') {
+        tx.dropRequest(peer.id)
+        abandonDials(tx, peer.id)
+      }
+      return
+    }
+    case 'connection/closing':
+      return connectionClosing(tx, action)
+    case 'connection/closed':
+      return connectionClosed(tx, action.peer, action.jitter)
+    case 'connection/pinged': {
+      const peer = tx.peer(action.peer)
+      if (peer?.connection.status !== 'connected') return
+      connectionAnswers(tx, peer)
+      return updateConnected(tx, action.peer, {
+        rtt: addToStats(peer.connection.rtt, action.rttMs),
+        skew: addToStats(peer.connection.skew, action.skewMs),
+      })
+    }
+    case 'connection/transferred':
+      return updateConnected(tx, action.peer, { lastTransferAt: tx.at, isCaughtUp: false })
+    case 'connection/caughtUp':
+      return updateConnected(tx, action.peer, { isCaughtUp: true })
+    case 'connection/stalled':
+      return connectionStalled(tx, action.peer)
+    case 'connections/started':
+      tx.set({ mode: 'on' })
+      return
+    case 'connections/stopped':
+      return connectionsStopped(tx)
+    case 'initialSync/started':
+      tx.set({ initialSync: { peer: action.peer, since: tx.at, stalled: [] } })
+      return
+    case 'initialSync/stopped':
+      return initialSyncStopped(tx)
+    case 'options/changed':
+      return optionsChanged(tx, action.options)
+    case 'routes/deferred':
+      for (const deferral of action.deferrals) {
+        const route = tx.route(deferral.address)
+        if (!route) continue
+        tx.putRoute(route, { dueAt: deferral.until })
+        if (deferral.layer !== null) noteDeferral(tx, deferral.layer, deferral.address)
+      }
+      return
+    case 'environment/offline':
+      return linkDown(tx)
+    case 'environment/online':
+      layerIsBack(tx, LINK)
+      return probeAll(tx)
+    case 'clock/advanced':
+      return
+    case 'clock/setBack':
+      return clockSetBack(tx)
+    default: {
+      const unknown: never = action
+      return unknown
+    }
+  }
+}
+
+// ---- peers and routes -------------------------------------------------------------------------------------------------
+
+function ensurePeer(tx: Transaction, id: FeedId): Peer {
+  const known = tx.peer(id)
+  if (known) return known
+  return tx.putPeer({
+    id,
+    priority: 'MEDIUM',
+    isPrioritised: false,
+    isLongTerm: false,
+    visitedAt: 0,
+    tie: tieOf(tx.options.tieKey, id),
+    routes: [],
+    connection: IDLE,
+    heldUntil: 0,
+    timerAt: Number.POSITIVE_INFINITY,
+  })
+}
+
+/** Nothing is kept of a peer about whom nothing was said: a stranger cannot fill the table by calling in. */
+function forgetIfEmpty(tx: Transaction, id: FeedId): void {
+  const peer = tx.peer(id)
+  if (!peer || peer.routes.length > 0 || peer.isPrioritised || peer.isLongTerm || peer.priority === 'BANNED') return
+  if (peer.connection.status === 'idle') tx.removePeer(peer)
+}
+
+/** Strangers' addresses start LOW, what a user or a trusted module says starts MEDIUM. */
+function firstPriority(report: RouteReport): Priority {
+  return report.priority ?? (report.source === 'pub' ? 'LOW' : 'MEDIUM')
+}
+
+function addRoute(tx: Transaction, report: RouteReport): Route | null {
+  const parsed = report.route
+  if (parsed.peer === tx.options.selfId) return null
+  if (report.source === 'pub' && !isStrangerSafe(parsed)) return null
+  const known = tx.route(parsed.address)
+  if (known) return hearAgain(tx, known, report)
+  const isNewPeer = !tx.peer(parsed.peer)
+  if (!makeRoom(tx, report)) return null
+  let peer = ensurePeer(tx, parsed.peer)
+  const first = firstPriority(report)
+  if (!peer.isPrioritised && (isNewPeer || tierOf(first) < tierOf(peer.priority))) peer = setPriority(tx, peer, first)
+  tx.putPeer(peer, { routes: [...peer.routes, parsed.address] })
+  return tx.putRoute({
+    address: parsed.address,
+    peer: parsed.peer,
+    protocol: parsed.protocol,
+    class: report.isLocal ? 'local' : parsed.protocol,
+    isLocal: report.isLocal,
+    scope: parsed.scope,
+    hostKey: hostKey(parsed),
+    portal: parsed.portal,
+    source: report.source,
+    addedAt: tx.at,
+    lastConnectionTime: 0,
+    connectionCount: 0,
+    backoffStep: 0,
+    nextAttemptAt: 0,
+    errors: [],
+    lastSignalAt: 0,
+    duration: null,
+    queue: '',
+    tier: 0,
+    errorCount: 0,
+    visitedAt: 0,
+    lastErrorTime: 0,
+    tie: 0,
+    dueAt: 0,
+  })
+}
+
+function hearAgain(tx: Transaction, route: Route, report: RouteReport): Route {
+  const change: { -readonly [K in keyof Route]?: Route[K] } = {}
+  if (report.isLocal && !route.isLocal) {
+    change.isLocal = true
+    change.class = 'local'
+  }
+  // What was only remembered, or heard from strangers, takes the name of whoever vouches for it now.
+  const isWeak = route.source === 'stored' || route.source === 'pub'
+  if (report.source !== route.source && report.source !== 'stored' && (isWeak || report.source === 'friends'))
+    change.source = report.source
+  const peer = tx.peer(route.peer)
+  if (peer && !peer.isPrioritised && report.priority && tierOf(report.priority) < tierOf(peer.priority))
+    setPriority(tx, peer, report.priority)
+  const present = tx.route(route.address) ?? route
+  if (Object.keys(change).length > 0) tx.putRoute(present, change)
+  if (report.isLocal || ANNOUNCING_SOURCES.has(report.source)) signal(tx, route.address)
+  return tx.route(route.address) ?? route
+}
+
+/** A sign that the peer is there lifts the pause of its route: at most once per window, so that nobody makes a gun of it. */
+function signal(tx: Transaction, address: Address): void {
+  const route = tx.route(address)
+  if (!route || route.nextAttemptAt <= tx.at || tx.at - route.lastSignalAt < tx.options.signalWindowMs) return
+  tx.putRoute(route, { nextAttemptAt: 0, lastSignalAt: tx.at })
+}
+
+/** True when the report may be added. May make the worst routes go, of the peer or of the whole table. */
+function makeRoom(tx: Transaction, report: RouteReport): boolean {
+  const peer = tx.peer(report.route.peer)
+  if (peer && peer.routes.length >= tx.options.maxRoutesPerPeer) {
+    const worst = routesOf(tx, peer)
+      .filter((route) => !isInUse(peer, route.address) && !route.isLocal)
+      .sort(worstRouteFirst)[0]
+    // Only what never worked and has failed makes room: a flood of bogus routes cannot push out a good one or each other.
+    if (!worst || worst.lastConnectionTime > 0 || (worst.errorCount === 0 && !report.isLocal)) return false
+    removeRoute(tx, worst.address)
+  }
+  if (tx.state.routes.size < tx.options.maxRoutes) return true
+  if (tx.state.lowCount === 0) return false
+  const low: Route[] = []
+  for (const route of tx.state.routes.values()) {
+    const owner = tx.peer(route.peer)
+    if (route.tier === 2 && owner && owner.connection.status === 'idle') low.push(route)
+  }
+  low.sort(worstRouteFirst)
+  const share = Math.max(1, Math.min(EVICT_BATCH, Math.floor(tx.options.maxRoutes / 100)))
+  for (const route of low.slice(0, share)) removeRoute(tx, route.address)
+  return tx.state.routes.size < tx.options.maxRoutes
+}
+
+export function routesOf(tx: Pick<Transaction, 'route'>, peer: Peer): Route[] {
+  const routes: Route[] = []
+  for (const address of peer.routes) {
+    const route = tx.route(address)
+    if (route) routes.push(route)
+  }
+  return routes
+}
+
+function isInUse(peer: Peer, address: Address): boolean {
+  const connection = peer.connection
+  if (connection.status === 'idle') return false
+  if (connection.status === 'dialing') return connection.attempts.some((attempt) => attempt.address === address)
+  return connection.address === address
+}
+
+function removeRoute(tx: Transaction, address: Address): void {
+  const route = tx.route(address)
+  if (!route) return
+  const peer = tx.peer(route.peer)
+  tx.removeRoute(route)
+  if (route.hostKey !== null && !tx.state.hosts.get(route.hostKey)?.routeCount) tx.dropLayer(hostLayer(route.hostKey))
+  if (!peer) return
+  const present = tx.peer(route.peer) ?? peer
+  const connection = present.connection
+  const change: { -readonly [K in keyof Peer]?: Peer[K] } = {
+    routes: present.routes.filter((each) => each !== address),
+  }
+  if (connection.status === 'connected' && connection.address === address)
+    change.connection = { ...connection, closeReason: connection.closeReason ?? 'routeRemoved' }
+  tx.putPeer(present, change)
+  if (connection.status === 'dialing') {
+    const attempt = connection.attempts.find((each) => each.address === address)
+    const owner = tx.peer(route.peer)
+    if (attempt && owner) {
+      takeAttempt(tx, owner, attempt.id, false)
+      linger(tx, [attempt])
+    }
+  }
+  settleRequest(tx, route.peer)
+  forgetIfEmpty(tx, route.peer)
+}
+
+/** A request has failed when each route that the peer has now was tried. */
+function settleRequest(tx: Transaction, id: FeedId): void {
+  const request = tx.state.requests.get(id)
+  const peer = tx.peer(id)
+  if (!request || peer?.connection.status === 'dialing') return
+  if (!peer || peer.routes.every((address) => request.tried.includes(address))) tx.dropRequest(id)
+}
+
+/** The dials in flight to a peer no longer count; what they bring is closed as it arrives. */
+function abandonDials(tx: Transaction, id: FeedId): void {
+  const peer = tx.peer(id)
+  if (peer?.connection.status !== 'dialing') return
+  linger(tx, peer.connection.attempts)
+  tx.putPeer(peer, { connection: IDLE })
+}
+
+function prioritise(tx: Transaction, id: FeedId, priority: Priority): void {
+  if (id === tx.options.selfId) return
+  if (priority === 'BANNED') {
+    tx.dropRequest(id)
+    abandonDials(tx, id)
+  }
+  const peer = ensurePeer(tx, id)
+  const connection = peer.connection
+  const isHungUpOn = priority === 'BANNED' && connection.status === 'connected'
+  setPriority(tx, peer, priority, {
+    isPrioritised: true,
+    connection: isHungUpOn ? { ...connection, closeReason: 'banned' } : connection,
+  })
+}
+
+function setPriority(tx: Transaction, peer: Peer, priority: Priority, change: Partial<Peer> = {}): Peer {
+  const after = tx.putPeer(peer, { ...change, priority })
+  clampPauses(tx, after)
+  return after
+}
+
+function setLongTerm(tx: Transaction, id: FeedId, isLongTerm: boolean): void {
+  if (id === tx.options.selfId) return
+  const peer = isLongTerm ? ensurePeer(tx, id) : tx.peer(id)
+  if (!peer || peer.isLongTerm === isLongTerm) return
+  clampPauses(tx, tx.putPeer(peer, { isLongTerm }))
+  forgetIfEmpty(tx, id)
+}
+
+/** A pause that is longer than the present ceiling allows would hold a friend for the time of a ghost. */
+function clampPauses(tx: Transaction, peer: Peer): void {
+  const ceiling = backoffCeiling(tx.options, peer.priority, peer.isLongTerm)
+  for (const route of routesOf(tx, peer)) {
+    const nextAttemptAt = clampAttempt(route.nextAttemptAt, tx.at, ceiling)
+    if (nextAttemptAt !== route.nextAttemptAt) tx.putRoute(route, { nextAttemptAt })
+  }
+}
+
+function loadPeer(tx: Transaction, stored: StoredPeer): void {
+  if (stored.id === tx.options.selfId) return
+  const isKnown = tx.peer(stored.id) !== undefined
+  const present = ensurePeer(tx, stored.id)
+  const peer = tx.putPeer(present, {
+    isLongTerm: present.isLongTerm || stored.isLongTerm,
+    visitedAt: Math.max(present.visitedAt, Math.min(stored.visitedAt, tx.at)),
+  })
+  // What the user has said since the start is newer than the table.
+  if (peer.isPrioritised) return
+  if (stored.isPrioritised || stored.priority === 'BANNED') return prioritise(tx, peer.id, stored.priority)
+  if (!isKnown || tierOf(stored.priority) < tierOf(peer.priority)) setPriority(tx, peer, stored.priority)
+}
+
+function loadRoute(tx: Transaction, stored: StoredRoute): void {
+  const known = tx.route(stored.route.address)
+  // Seeds are added before the table is read: what was learned of them is in the table. What was learned since counts more.
+  const hasLearned = known !== undefined && (known.lastConnectionTime > 0 || known.lastErrorTime > 0)
+  const added = addRoute(tx, stored)
+  if (!added || hasLearned) return
+  const peer = tx.peer(added.peer)
+  const ceiling = peer ? backoffCeiling(tx.options, peer.priority, peer.isLongTerm) : 0
+  const lastConnectionTime = Math.min(stored.lastConnectionTime, tx.at)
+  if (peer && peer.visitedAt < lastConnectionTime) tx.putPeer(peer, { visitedAt: lastConnectionTime })
+  tx.putRoute(tx.route(added.address) ?? added, {
+    addedAt: Math.min(stored.addedAt, tx.at),
+    lastConnectionTime,
+    lastErrorTime: Math.min(stored.lastErrorTime, tx.at),
+    connectionCount: stored.connectionCount,
+    errorCount: stored.errorCount,
+    backoffStep: Math.min(stored.backoffStep, MAX_STEP),
+    nextAttemptAt: clampAttempt(stored.nextAttemptAt, tx.at, ceiling),
+    errors: stored.errors.slice(-5),
+    duration: stored.duration,
+  })
+}
+
+// ---- dials ------------------------------------------------------------------------------------------------------------
+
+/** Takes an attempt out of a dialing peer. `hasFailed`: it counts as tried in this race. */
+function takeAttempt(tx: Transaction, peer: Peer, id: number, hasFailed: boolean): Attempt | null {
+  const connection = peer.connection
+  if (connection.status !== 'dialing') return null
+  const attempt = connection.attempts.find((each) => each.id === id)
+  if (!attempt) return null
+  const attempts = connection.attempts.filter((each) => each.id !== id)
+  const tried = hasFailed ? [...connection.tried, attempt.address] : connection.tried
+  tx.putPeer(peer, { connection: attempts.length > 0 ? { ...connection, attempts, tried } : IDLE })
+  return attempt
+}
+
+function linger(tx: Transaction, attempts: readonly Attempt[]): void {
+  if (attempts.length === 0) return
+  const until = tx.at + LINGER_MS
+  const present = tx.state.lingering.filter((entry) => entry.until > tx.at)
+  tx.set({ lingering: [...present, ...attempts.map((attempt) => ({ attempt: attempt.id, until }))] })
+}
+
+function dialStarted(tx: Transaction, action: Extract<Action, { type: 'dial/started' }>): void {
+  const route = tx.route(action.address)
+  const peer = route && tx.peer(route.peer)
+  if (!route || !peer || peer.priority === 'BANNED') return
+  if (peer.connection.status !== 'idle' && peer.connection.status !== 'dialing') return
+  if (attemptsOf(peer.connection).some((each) => each.id === action.attempt || each.address === route.address)) return
+  const attempt: Attempt = {
+    id: action.attempt,
+    address: route.address,
+    class: route.class,
+    cause: action.cause,
+    startedAt: tx.at,
+    deadlineAt: tx.at + dialTimeout(tx.options, route.class, route.protocol),
+  }
+  const connection = peer.connection
+  tx.putPeer(peer, {
+    connection:
+      connection.status === 'dialing'
+        ? { ...connection, attempts: [...connection.attempts, attempt] }
+        : { status: 'dialing', since: tx.at, attempts: [attempt], tried: [] },
+  })
+  if (route.hostKey !== null) {
+    const host = tx.state.hosts.get(route.hostKey)
+    if (host) tx.putHost(route.hostKey, { ...host, lastDialAt: tx.at })
+  }
+  probeStarted(tx, route)
+  if (action.cause === 'schedule' && isTrackable(tx, route.class))
+    tx.putClass(route.class, { dialCount: tx.classState(route.class).dialCount + 1 })
+}
+
+/** Class names come from addresses: only so many are counted. */
+function isTrackable(tx: Transaction, name: string): boolean {
+  const classes = tx.state.classes
+  return Object.prototype.hasOwnProperty.call(classes, name) || Object.keys(classes).length < MAX_CLASSES
+}
+
+function countOutcome(tx: Transaction, routeClass: string, isSuccess: boolean): void {
+  if (!isTrackable(tx, routeClass)) return
+  const { successRate } = tx.classState(routeClass)
+  const target = isSuccess ? 1 : 0
+  tx.putClass(routeClass, { successRate: Math.max(RATE_FLOOR, successRate + (target - successRate) * RATE_WEIGHT) })
+}
+
+function dialFailed(tx: Transaction, action: Extract<Action, { type: 'dial/failed' }>): void {
+  const peer = tx.peer(action.peer)
+  const attempt = peer && takeAttempt(tx, peer, action.attempt, true)
+  if (!attempt) return
+  const { address } = attempt
+  if (action.isGivenUp) linger(tx, [attempt])
+  const charged = chargeFailure(tx, address, action.error, action.jitter, attempt.startedAt)
+  if (charged === 'route') countOutcome(tx, attempt.class, false)
+  const request = tx.state.requests.get(peer.id)
+  if (request) {
+    tx.putRequest({ ...request, tried: [...request.tried, address] })
+    settleRequest(tx, peer.id)
+  }
+  const sync = tx.state.initialSync
+  if (sync && sync.peer === null && tx.peer(peer.id)?.connection.status === 'idle') comesLast(tx, sync, peer.id)
+  forgetGhost(tx, address)
+}
+
+/** In this initial sync the others come first from now on. */
+function comesLast(tx: Transaction, sync: InitialSync, id: FeedId): void {
+  const stalled = [...sync.stalled.filter((each) => each !== id), id].slice(-MAX_STALLED)
+  tx.set({ initialSync: { ...sync, stalled } })
+}
+
+/** A LOW route without success for 30 days and 20 failures is forgotten; nobody else ever is. */
+function forgetGhost(tx: Transaction, address: Address): void {
+  const route = tx.route(address)
+  const peer = route && tx.peer(route.peer)
+  if (!route || !peer || peer.priority !== 'LOW' || peer.isLongTerm) return
+  const lastGoodAt = Math.max(route.lastConnectionTime, route.addedAt)
+  if (route.errorCount >= tx.options.forgetAfterFailures && tx.at - lastGoodAt >= tx.options.forgetAfterMs)
+    removeRoute(tx, address)
+}
+
+// ---- connections ------------------------------------------------------------------------------------------------------
+
+function updateConnected(
+  tx: Transaction,
+  id: FeedId,
+  change: Partial<Extract<Connection, { status: 'connected' }>>,
+): void {
+  const peer = tx.peer(id)
+  if (peer?.connection.status === 'connected') tx.putPeer(peer, { connection: { ...peer.connection, ...change } })
+}
+
+function connectionOpened(tx: Transaction, action: Extract<Action, { type: 'connection/opened' }>): void {
+  // A client of our own: it has our id and is nobody's business.
+  if (action.peer === tx.options.selfId) return
+  const peer = ensurePeer(tx, action.peer)
+  const before = peer.connection
+  if (before.status === 'dialing')
+    linger(
+      tx,
+      before.attempts.filter((attempt) => attempt.id !== action.attempt),
+    )
+  const isOutbound = action.direction === 'outbound'
+  const known = isOutbound && action.address !== null ? tx.route(action.address) : undefined
+  const route = known?.peer === peer.id ? known : undefined
+  const isOurs = isOutbound && action.cause !== 'foreign'
+  if (route && isOurs) countOutcome(tx, route.class, true)
+  tx.putPeer(peer, {
+    visitedAt: tx.at,
+    connection: {
+      status: 'connected',
+      direction: action.direction,
+      address: isOutbound ? action.address : null,
+      class: isOurs && route ? route.class : null,
+      // A user who asked for a peer that was being dialed anyway has asked for this connection.
+      cause: isOurs && tx.state.requests.has(peer.id) ? 'request' : action.cause,
+      since: tx.at,
+      closeReason: peer.priority === 'BANNED' ? 'banned' : null,
+      isCaughtUp: false,
+      lastTransferAt: 0,
+      rtt: null,
+      skew: null,
+    },
+  })
+  tx.dropRequest(action.peer)
+  if (route) {
+    const present = tx.route(route.address) ?? route
+    tx.putRoute(present, {
+      lastConnectionTime: tx.at,
+      connectionCount: present.connectionCount + 1,
+      errorCount: 0,
+      nextAttemptAt: 0,
+    })
+  }
+  connectionWorks(tx, action.peer, route)
+  if (!isOutbound) {
+    const present = tx.peer(action.peer)
+    for (const address of present?.routes ?? []) signal(tx, address)
+    limitInbound(tx, action.peer)
+  }
+}
+
+/** Over `maxInbound` strangers go first: the newcomer if he is one, else another stranger, else the newcomer. */
+function limitInbound(tx: Transaction, newcomer: FeedId): void {
+  const { maxInbound } = tx.options
+  const peer = tx.peer(newcomer)
+  if (maxInbound === null || tx.state.inboundCount <= maxInbound || !peer) return
+  let victim = peer
+  let count = 0
+  for (const each of tx.state.active.keys()) {
+    const connection = each.connection
+    if (connection.status !== 'connected' || connection.direction !== 'inbound' || connection.closeReason !== null)
+      continue
+    count++
+    if (standing(each) < standing(victim)) victim = each
+  }
+  if (count > maxInbound && victim.connection.status === 'connected')
+    tx.putPeer(victim, { connection: { ...victim.connection, closeReason: 'maxInbound' } })
+}
+
+/** How much a peer that called in means to us: 0 a stranger, of whom nobody told us anything. */
+function standing(peer: Peer): number {
+  if (peer.isLongTerm) return 4
+  if (!peer.isPrioritised && peer.routes.length === 0) return 0
+  return 3 - tierOf(peer.priority)
+}
+
+function connectionClosing(tx: Transaction, action: Extract<Action, { type: 'connection/closing' }>): void {
+  const peer = tx.peer(action.peer)
+  if (peer?.connection.status !== 'connected') return
+  const connection = peer.connection
+  const isMakingRoom = action.reason === 'rotation' || action.reason === 'lifetime'
+  tx.putPeer(peer, {
+    // Whoever just made room is not taken back at once.
+    heldUntil: isMakingRoom ? tx.at + tx.options.disconnectHoldMs : peer.heldUntil,
+    connection: {
+      status: 'closing',
+      direction: connection.direction,
+      address: connection.address,
+      class: connection.class,
+      cause: connection.cause,
+      reason: action.reason,
+      since: tx.at,
+      connectedSince: connection.since,
+    },
+  })
+  if (action.reason === 'rotation' && connection.class !== null) {
+    const { rotationMinMs, rotationMaxMs } = tx.options
+    const nextRotationAt = tx.at + rotationMinMs + Math.round(action.jitter * (rotationMaxMs - rotationMinMs))
+    tx.putClass(connection.class, { nextRotationAt })
+  }
+}
+
+function connectionClosed(tx: Transaction, id: FeedId, jitter: Jitter): void {
+  const peer = tx.peer(id)
+  const connection = peer?.connection
+  if (!peer || !connection || (connection.status !== 'connected' && connection.status !== 'closing')) return
+  const since = connection.status === 'connected' ? connection.since : connection.connectedSince
+  const lasted = Math.max(0, tx.at - since)
+  tx.putPeer(peer, { connection: IDLE, visitedAt: tx.at })
+  const route = connection.address === null ? undefined : tx.route(connection.address)
+  if (route && connection.direction === 'outbound') {
+    const wasOurs = connection.status === 'closing' || connection.closeReason !== null
+    const { stableMs, briefMs } = tx.options
+    const change: { -readonly [K in keyof Route]?: Route[K] } = {
+      lastConnectionTime: tx.at,
+      duration: addToStats(route.duration, lasted),
+    }
+    if (lasted >= stableMs) {
+      change.backoffStep = Math.max(0, route.backoffStep - 1)
+    } else if (!wasOurs) {
+      // Who takes the call and hangs up at once is not called again at network speed.
+      const backoffStep = lasted < briefMs ? Math.min(route.backoffStep + 1, MAX_STEP) : route.backoffStep
+      const ceiling = backoffCeiling(tx.options, peer.priority, peer.isLongTerm)
+      change.backoffStep = backoffStep
+      noteLoss(tx, route)
+      change.nextAttemptAt = tx.at + backoffDelay(tx.options, backoffStep, ceiling, jitter)
+    }
+    tx.putRoute(route, change)
+  }
+  forgetIfEmpty(tx, id)
+}
+
+function connectionStalled(tx: Transaction, id: FeedId): void {
+  const sync = tx.state.initialSync
+  if (!sync) return
+  comesLast(tx, sync, id)
+  const peer = tx.peer(id)
+  if (peer?.connection.status === 'connected' && peer.connection.direction === 'outbound')
+    tx.putPeer(peer, { connection: { ...peer.connection, closeReason: 'stalled' } })
+}
+
+// ---- modes ------------------------------------------------------------------------------------------------------------
+
+function activePeers(tx: Transaction): Peer[] {
+  return tx.state.active.keysArray()
+}
+
+function connectionsStopped(tx: Transaction): void {
+  tx.set({ mode: 'off', initialSync: null })
+  for (const id of tx.state.requests.keysArray()) tx.dropRequest(id)
+  for (const { id } of activePeers(tx)) {
+    const peer = tx.peer(id)
+    if (!peer) continue
+    const connection = peer.connection
+    if (connection.status === 'dialing') {
+      abandonDials(tx, id)
+    } else if (connection.status === 'connected') {
+      tx.putPeer(peer, { connection: { ...connection, closeReason: 'stopped' } })
+    }
+  }
+}
+
+function initialSyncStopped(tx: Transaction): void {
+  if (!tx.state.initialSync) return
+  tx.set({ initialSync: null })
+  if (tx.state.mode === 'on') return
+  // The mode from before was off: what the sync opened goes with it.
+  for (const { id } of activePeers(tx)) {
+    const peer = tx.peer(id)
+    const connection = peer?.connection
+    if (!peer || !connection) continue
+    if (connection.status === 'connected' && connection.cause === 'initialSync')
+      tx.putPeer(peer, { connection: { ...connection, closeReason: 'stopped' } })
+    if (connection.status === 'dialing' && connection.attempts.every((attempt) => attempt.cause === 'initialSync'))
+      abandonDials(tx, id)
+  }
+}
+
+function optionsChanged(tx: Transaction, options: State['options']): void {
+  // Whose manager this is, and the ties, are given at the start: the indexes are built on them.
+  const { selfId, tieKey } = tx.options
+  tx.set({ options: { ...options, selfId, tieKey } })
+  for (const { id } of activePeers(tx)) tx.refreshTimer(id)
+}
+
+/** After the wall clock went back, whatever lies further ahead than its own ceiling allows is drawn in. */
+function clockSetBack(tx: Transaction): void {
+  const { at } = tx
+  tx.set({
+    now: at,
+    lingering: tx.state.lingering.map((entry) => ({ ...entry, until: Math.min(entry.until, at + LINGER_MS) })),
+  })
+  for (const peer of tx.state.peers.valuesArray()) {
+    const connection = peer.connection
+    const heldUntil = Math.min(peer.heldUntil, at + tx.options.disconnectHoldMs)
+    const visitedAt = Math.min(peer.visitedAt, at)
+    const present = tx.putPeer(peer, { heldUntil, visitedAt, connection: connectionSetBack(connection, at) })
+    for (const route of routesOf(tx, present)) {
+      const ceiling = backoffCeiling(tx.options, present.priority, present.isLongTerm)
+      tx.putRoute(route, {
+        nextAttemptAt: clampAttempt(route.nextAttemptAt, at, ceiling),
+        lastConnectionTime: Math.min(route.lastConnectionTime, at),
+        lastErrorTime: Math.min(route.lastErrorTime, at),
+        lastSignalAt: Math.min(route.lastSignalAt, at),
+        addedAt: Math.min(route.addedAt, at),
+      })
+    }
+  }
+  for (const key of tx.state.hosts.keysArray()) {
+    const host = tx.state.hosts.get(key)
+    if (host && host.lastDialAt > at) tx.putHost(key, { ...host, lastDialAt: at })
+  }
+  for (const layer of tx.state.layers.valuesArray())
+    tx.putLayer({ ...layer, since: Math.min(layer.since, at), retryAt: Math.min(layer.retryAt, at) })
+  for (const name of Object.keys(tx.state.classes)) {
+    const { nextRotationAt } = tx.classState(name)
+    tx.putClass(name, { nextRotationAt: Math.min(nextRotationAt, at + tx.options.rotationMaxMs) })
+  }
+}
+
+function connectionSetBack(connection: Connection, at: number): Connection {
+  switch (connection.status) {
+    case 'idle':
+      return connection
+    case 'dialing':
+      return {
+        ...connection,
+        since: Math.min(connection.since, at),
+        attempts: connection.attempts.map((attempt) =>
+          attempt.startedAt <= at
+            ? attempt
+            : { ...attempt, startedAt: at, deadlineAt: at + (attempt.deadlineAt - attempt.startedAt) },
+        ),
+      }
+    case 'connected':
+      return {
+        ...connection,
+        since: Math.min(connection.since, at),
+        lastTransferAt: Math.min(connection.lastTransferAt, at),
+      }
+    case 'closing':
+      return {
+        ...connection,
+        since: Math.min(connection.since, at),
+        connectedSince: Math.min(connection.connectedSince, at),
+      }
+  }
+}

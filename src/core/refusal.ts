@@ -1,0 +1,163 @@
+/**
+ * Whether a route may be dialed now, and if not, why. One ordered list of named rules: `plan` asks it before each dial, and
+ * `explain` answers the user from it, so the two never disagree. Where several rules hold, the first speaks: it is the one
+ * that would have to be lifted first.
+ */
+import { isDown, LINK, layerHolds, layersDownAbove, needsLink } from './blame'
+import { slotsMax } from './options'
+import { tierOf } from './rank'
+import { occupancyOf, type State } from './table'
+import type { DialCause, EpochMs, Peer, Refusal, RefusalReason, Route } from './types'
+
+interface Context {
+  readonly state: State
+  readonly route: Route
+  readonly peer: Peer
+  readonly now: EpochMs
+  readonly cause: DialCause
+}
+
+type Rule = (context: Context) => Refusal | null
+
+function refusal(reason: RefusalReason, message: string, until: EpochMs | null = null): Refusal {
+  return { reason, until, message }
+}
+
+/** The user asked for this one: only what can never be is refused. */
+function isRequest(context: Context): boolean {
+  return context.cause === 'request'
+}
+
+/** Kept up for good: not refused for want of a slot, nor because its type has none. */
+function takesNoSlot(context: Context): boolean {
+  return isRequest(context) || context.peer.isLongTerm || context.cause === 'initialSync'
+}
+
+const off: Rule = (context) =>
+  context.state.mode === 'off' && !context.state.initialSync && !isRequest(context)
+    ? refusal('off', 'the manager is off: connections.start() has not been called')
+    : null
+
+const banned: Rule = ({ peer }) => (peer.priority === 'BANNED' ? refusal('banned', 'the peer is banned') : null)
+
+const self: Rule = ({ peer, state }) =>
+  peer.id === state.options.selfId ? refusal('self', 'this is our own feed id') : null
+
+const initialSync: Rule = (context) =>
+  context.state.initialSync && context.cause !== 'initialSync' && !isRequest(context)
+    ? refusal('initialSync', 'an initial sync is running: only one connection is kept until it ends')
+    : null
+
+const offline: Rule = (context) => {
+  if (isRequest(context) || !needsLink(context.route)) return null
+  const link = isDown(context.state, LINK)
+  return link && link.retryAt > context.now
+    ? refusal('offline', 'our own link is down; one route is tried now and then until it is back', link.retryAt)
+    : null
+}
+
+const peerConnected: Rule = ({ peer }) =>
+  peer.connection.status === 'connected' || peer.connection.status === 'closing'
+    ? refusal('peerConnected', `the peer has a connection (${peer.connection.direction})`)
+    : null
+
+const peerDialing: Rule = ({ peer }) =>
+  peer.connection.status === 'dialing' ? refusal('peerDialing', 'the peer is being dialed') : null
+
+const typeDisabled: Rule = (context) =>
+  !takesNoSlot(context) && slotsMax(context.state.options, context.route.class) === 0
+    ? refusal(
+        'typeDisabled',
+        `no slots for ${context.route.class}: connections.setMaxByType({${context.route.class}: n})`,
+      )
+    : null
+
+const backoff: Rule = (context) => {
+  if (isRequest(context)) return null
+  const { route, peer, now } = context
+  const held = peer.isLongTerm ? 0 : peer.heldUntil
+  const until = Math.max(route.nextAttemptAt, held)
+  if (until <= now) return null
+  if (held > route.nextAttemptAt) return refusal('backoff', 'we hung up on this peer a moment ago', until)
+  const count = route.errorCount
+  const why = count > 0 ? `${count} failed dial${count === 1 ? '' : 's'} in a row` : 'the last connection was short'
+  return refusal('backoff', why, until)
+}
+
+/**
+ * Whether anything but a stranger's word speaks for this destination. Such a route is not held up by dials that go to the
+ * same host for others: whoever names a friend's host under keys of his own would keep us from the friend.
+ */
+export function isVouchedFor(route: Route, peer: Peer): boolean {
+  return route.isLocal || peer.isLongTerm || route.lastConnectionTime > 0 || route.tier === tierOf('HIGH')
+}
+
+const hostThrottled: Rule = (context) => {
+  const { route, peer, state, now } = context
+  if (isRequest(context) || route.hostKey === null || isVouchedFor(route, peer)) return null
+  // Asked for by name: as good as somebody's word for it.
+  if (context.cause === 'initialSync' && state.initialSync?.peer === peer.id) return null
+  const host = state.hosts.get(route.hostKey)
+  if (!host || host.lastDialAt === 0) return null
+  const until = host.lastDialAt + state.options.hostWindowMs
+  return until > now ? refusal('hostThrottled', `${route.hostKey} was dialed less than a minute ago`, until) : null
+}
+
+const transportDown: Rule = (context) => {
+  if (isRequest(context)) return null
+  const { state, route, peer, now } = context
+  for (const layer of layersDownAbove(state, route)) {
+    const until = layerHolds(state, layer, route, peer)
+    if (layer.key !== LINK && until > now)
+      return refusal('transportDown', `${layer.key} is down, its routes are not to blame`, until)
+  }
+  return null
+}
+
+/** Dials that this class may have in flight for its free slots, by how often its dials succeed (geth overshoots by two). */
+export function dialsWanted(state: State, routeClass: string): number {
+  const { connected, closing } = occupancyOf(state, routeClass)
+  const free = slotsMax(state.options, routeClass) - connected - closing
+  if (free <= 0) return 0
+  const known = Object.prototype.hasOwnProperty.call(state.classes, routeClass) ? state.classes[routeClass] : undefined
+  // Rounding: 3 / 0.999… is 4 only by the last bit of the average.
+  return Math.min(Math.ceil(free / (known ? known.successRate : 1) - 0.01), 2 * free + 2)
+}
+
+const slotsFull: Rule = (context) => {
+  if (takesNoSlot(context)) return null
+  const { state, route } = context
+  const { connected, dialing, closing } = occupancyOf(state, route.class)
+  if (dialing < dialsWanted(state, route.class)) return null
+  const max = slotsMax(state.options, route.class)
+  return refusal(
+    'slotsFull',
+    `all ${max} slots for ${route.class} are taken (${connected} connected, ${dialing} dialing, ${closing} closing)`,
+  )
+}
+
+/** The rules in their order; the list is the documentation. */
+export const RULES: readonly Rule[] = [
+  off,
+  banned,
+  self,
+  initialSync,
+  offline,
+  peerConnected,
+  peerDialing,
+  typeDisabled,
+  backoff,
+  hostThrottled,
+  transportDown,
+  slotsFull,
+]
+
+/** The first rule that forbids dialing `route` now, or null. `cause`: on whose behalf the dial would be. */
+export function whyNotDial(state: State, route: Route, peer: Peer, now: EpochMs, cause: DialCause): Refusal | null {
+  const context: Context = { state, route, peer, now, cause }
+  for (const rule of RULES) {
+    const found = rule(context)
+    if (found) return found
+  }
+  return null
+}

@@ -1,0 +1,391 @@
+/**
+ * The learned part of the state as plain JSON, and back. Pure: what is kept and what is believed is decided here; when to
+ * save is the business of shell/persistence.ts, and the disk that of adapters/node-files.ts.
+ *
+ * Kept is what was said and what was learned. Left out is what can be had again: parsed parts of addresses, ranks, indexes,
+ * local routes (they announce themselves), connections, and every field at its default, as most routes of an old account
+ * were never dialed.
+ *
+ * A file may be damaged, edited by hand or by another program, or come from another version, so nothing in it is believed
+ * unseen. An entry is taken whole or skipped with a reason: half an entry would be a guess, and the caller keeps a copy of
+ * the file. Times in the future are let through; the reducer, which knows the time, brings them down.
+ */
+import type { StoredPeer, StoredRoute } from './actions'
+import { parseAddress, parseFeedId } from './address'
+import { describe, type ErrorInfo, errorInfo, StoredStateError, shorten } from './errors'
+import { isPlainObject } from './options'
+import { own } from './own'
+import { TIERS } from './rank'
+import type { State } from './table'
+import type { Address, EpochMs, FeedId, Peer, Priority, Route, RouteError, Stats } from './types'
+
+/** Grows when an older reader would misunderstand what is written. New optional fields are no reason: they are ignored. */
+export const SNAPSHOT_VERSION = 1
+
+/** A field that is missing has its default: false, 0, nothing; MEDIUM. Both lists are in order of id and address. */
+export interface Snapshot {
+  readonly version: typeof SNAPSHOT_VERSION
+  /** For people and bug reports; not read again. */
+  readonly savedAt: EpochMs
+  readonly peers: readonly SnapshotPeer[]
+  readonly routes: readonly SnapshotRoute[]
+}
+
+export interface SnapshotPeer {
+  readonly id: FeedId
+  readonly priority?: Priority
+  readonly isPrioritised?: true
+  readonly isLongTerm?: true
+  readonly visitedAt?: EpochMs
+}
+
+export interface SnapshotRoute {
+  readonly address: Address
+  /** Missing: `stored`. */
+  readonly source?: string
+  readonly addedAt?: EpochMs
+  readonly lastConnectionTime?: EpochMs
+  readonly lastErrorTime?: EpochMs
+  readonly connectionCount?: number
+  readonly errorCount?: number
+  readonly backoffStep?: number
+  readonly nextAttemptAt?: EpochMs
+  /** At most five, newest last. */
+  readonly errors?: readonly SnapshotError[]
+  /** Mean and deviation follow from these (ms and ms²). */
+  readonly duration?: { readonly count: number; readonly sum: number; readonly sqsum: number }
+}
+
+export interface SnapshotError {
+  readonly message: string
+  readonly code?: string
+  readonly at: EpochMs
+}
+
+/** Tables as they were read, in the shape that the action `table/loaded` takes. */
+export interface StoredTables {
+  readonly routes: readonly StoredRoute[]
+  readonly peers: readonly StoredPeer[]
+  readonly skipped: readonly SkippedEntry[]
+}
+
+/** An entry that could not be used. */
+export interface SkippedEntry {
+  /** Which one, in a few words: its place, and its address or id where it has one. At most 200 characters. */
+  readonly entry: string
+  readonly error: ErrorInfo
+}
+
+/** As many as the state keeps (blame.ts). */
+const MAX_ERRORS = 5
+/** The limits that errors.ts and the API set; a file may exceed them, the state may not. */
+const MAX_MESSAGE = 300
+const MAX_CODE = 64
+const MAX_SOURCE = 64
+const MAX_ENTRY = 200
+/** Far above what a lifetime of dials reaches, far below where adding one stops working. */
+const MAX_COUNT = 1e9
+/** The last moment that a Date can show. */
+export const MAX_TIME: EpochMs = 8.64e15
+const DEFAULT_SOURCE = 'stored'
+const NUMBERS = [
+  'addedAt',
+  'lastConnectionTime',
+  'lastErrorTime',
+  'connectionCount',
+  'errorCount',
+  'backoffStep',
+  'nextAttemptAt',
+] as const
+const DEFAULT_PRIORITY: Priority = 'MEDIUM'
+
+// ---- writing ----------------------------------------------------------------------------------------------------------
+
+/** What is worth keeping of a state. `now`: epoch ms. O(n), about 3 µs for a route that was dialed often. */
+export function toSnapshot(state: State, now: EpochMs): Snapshot {
+  const peers: SnapshotPeer[] = []
+  const routes: SnapshotRoute[] = []
+  for (const peer of state.peers.values()) {
+    const entry = snapshotPeer(state, peer)
+    if (entry) peers.push(entry)
+  }
+  for (const route of state.routes.values()) if (!route.isLocal) routes.push(snapshotRoute(route))
+  return { version: SNAPSHOT_VERSION, savedAt: now, peers, routes }
+}
+
+/**
+ * Null where the peer's routes say as much as an entry would: nobody set anything, it has the priority that the sources of
+ * its routes give it, and no visit but theirs. A peer without a stored route about whom nothing was said is not kept at
+ * all: it would stay in the table for good, as nothing would ever remove it.
+ */
+function snapshotPeer(state: State, peer: Peer): SnapshotPeer | null {
+  let hasRoute = false
+  let visitedAt = 0
+  let priority: Priority = 'LOW'
+  for (const address of peer.routes) {
+    const route = state.routes.get(address)
+    if (!route || route.isLocal) continue
+    hasRoute = true
+    visitedAt = Math.max(visitedAt, route.lastConnectionTime)
+    if (route.source !== 'pub') priority = DEFAULT_PRIORITY
+  }
+  const { id, isLongTerm } = peer
+  const isPrioritised = isSaid(peer)
+  if (!isPrioritised && !isLongTerm && !(hasRoute && (peer.visitedAt !== visitedAt || peer.priority !== priority)))
+    return null
+  const entry: Writable<SnapshotPeer> = { id }
+  if (peer.priority !== DEFAULT_PRIORITY) entry.priority = peer.priority
+  if (isPrioritised) entry.isPrioritised = isPrioritised
+  if (isLongTerm) entry.isLongTerm = isLongTerm
+  if (isWorthKeeping(peer.visitedAt)) entry.visitedAt = peer.visitedAt
+  return entry
+}
+
+/** A ban is somebody's word, however it came about: it must outlive the routes of the peer. */
+function isSaid(peer: { readonly priority: Priority; readonly isPrioritised: boolean }): boolean {
+  return peer.isPrioritised || peer.priority === 'BANNED'
+}
+
+type Writable<T> = { -readonly [K in keyof T]: T[K] }
+
+function snapshotRoute(route: Route): SnapshotRoute {
+  const { address, source, errors, duration } = route
+  const entry: Writable<SnapshotRoute> = { address }
+  if (source !== DEFAULT_SOURCE) entry.source = source
+  for (const name of NUMBERS) if (isWorthKeeping(route[name])) entry[name] = route[name]
+  if (errors.length > 0) entry.errors = errors.slice(-MAX_ERRORS).map(snapshotError)
+  if (duration !== null) entry.duration = { count: duration.count, sum: duration.sum, sqsum: duration.sqsum }
+  return entry
+}
+
+/** Not 0, nor NaN or Infinity: JSON would make null of those, and the whole entry would be lost when it is read. */
+function isWorthKeeping(value: number): boolean {
+  return value > 0 && Number.isFinite(value)
+}
+
+function snapshotError({ message, code, at }: RouteError): SnapshotError {
+  return code === null ? { message, at } : { message, code, at }
+}
+
+/** The text of the file: JSON with a line for each entry, so that people can read and compare it. */
+export function stringifySnapshot({ version, savedAt, peers, routes }: Snapshot): string {
+  const list = (entries: readonly unknown[]): string =>
+    entries.length === 0 ? '[]' : `[\n${entries.map((entry) => JSON.stringify(entry)).join(',\n')}\n]`
+  return `{"version":${version},"savedAt":${JSON.stringify(savedAt)},"peers":${list(peers)},"routes":${list(routes)}}\n`
+}
+
+// ---- reading ----------------------------------------------------------------------------------------------------------
+
+/**
+ * The tables in the text of a file. Throws StoredStateError, and nothing else, if it is no whole snapshot. `path`: where it
+ * lies, for the message.
+ */
+export function parseSnapshot(text: string, path = ''): StoredTables {
+  let data: unknown
+  try {
+    // Some editors put a byte order mark in front.
+    data = JSON.parse(text.replace(/^\ufeff/, ''))
+  } catch (error) {
+    throw new StoredStateError(path, `it is no JSON, ${errorInfo(error).message}`, error)
+  }
+  return fromSnapshot(data, path)
+}
+
+/**
+ * The tables in a snapshot, whoever wrote it. Throws StoredStateError, and nothing else, if the whole cannot be used: it is
+ * no snapshot, or was written by a newer version, whose file must not be overwritten with what this one understood of it.
+ */
+export function fromSnapshot(data: unknown, path = ''): StoredTables {
+  try {
+    return readTables(data)
+  } catch (error) {
+    throw new StoredStateError(path, errorInfo(error).message, error)
+  }
+}
+
+function readTables(data: unknown): StoredTables {
+  if (!isPlainObject(data)) throw new Error(`expected an object, found ${describe(data)}`)
+  const version = own(data, 'version')
+  if (typeof version === 'number' && version > SNAPSHOT_VERSION)
+    throw new Error(`version ${version} is newer than ${SNAPSHOT_VERSION}, the last one known here`)
+  if (version !== SNAPSHOT_VERSION) throw new Error(`expected version ${SNAPSHOT_VERSION}, found ${describe(version)}`)
+  const peers = readEntries(data, 'peers', 'id', (entry) => [readPeer(entry)])
+  const priorities = new Map<FeedId, Priority>()
+  for (const peer of peers.read) if (!priorities.has(peer.id)) priorities.set(peer.id, peer.priority)
+  const routes = readEntries(data, 'routes', 'address', (entry) => [readRoute(entry, priorities)])
+  // A peer of whom nothing was said and whose routes are gone is a ghost; see snapshotPeer.
+  const reachable = new Set(routes.read.map((stored) => stored.route.peer))
+  const isKept = (peer: StoredPeer): boolean => peer.isPrioritised || peer.isLongTerm || reachable.has(peer.id)
+  return {
+    routes: firstOfEach(routes.read, (stored) => stored.route.address),
+    peers: firstOfEach(peers.read, (peer) => peer.id).filter(isKept),
+    skipped: [...peers.skipped, ...routes.skipped],
+  }
+}
+
+export function firstOfEach<T>(entries: readonly T[], keyOf: (entry: T) => string): readonly T[] {
+  const seen = new Set<string>()
+  return entries.filter((entry) => !seen.has(keyOf(entry)) && seen.add(keyOf(entry)))
+}
+
+function readEntries<T>(
+  data: Readonly<Record<string, unknown>>,
+  list: string,
+  label: string,
+  read: (entry: Readonly<Record<string, unknown>>) => readonly T[],
+): { readonly read: readonly T[]; readonly skipped: readonly SkippedEntry[] } {
+  const entries = own(data, list)
+  if (!Array.isArray(entries)) throw new Error(`expected a list of ${list}, found ${describe(entries)}`)
+  return readEach(list, label, entries, read)
+}
+
+/**
+ * What `read` makes of each entry; those for which it throws are skipped. `list` and `label`: the name of the list and the
+ * field by which people know an entry, for the report.
+ */
+export function readEach<T>(
+  list: string,
+  label: string,
+  entries: readonly unknown[],
+  read: (entry: Readonly<Record<string, unknown>>) => readonly T[],
+): { readonly read: readonly T[]; readonly skipped: readonly SkippedEntry[] } {
+  const all: T[] = []
+  const skipped: SkippedEntry[] = []
+  for (let i = 0; i < entries.length; i++) {
+    try {
+      const entry = entries[i]
+      if (!isPlainObject(entry)) throw new Error(`expected an object, found ${describe(entry)}`)
+      all.push(...read(entry))
+    } catch (error) {
+      skipped.push({ entry: nameEntry(`${list}[${i}]`, label, entries[i]), error: errorInfo(error) })
+    }
+  }
+  return { read: all, skipped }
+}
+
+function nameEntry(place: string, label: string, entry: unknown): string {
+  try {
+    const name = isPlainObject(entry) ? own(entry, label) : undefined
+    return name === undefined ? place : shorten(`${place} ${describe(name)}`, MAX_ENTRY)
+  } catch {
+    return place
+  }
+}
+
+function readPeer(entry: Readonly<Record<string, unknown>>): StoredPeer {
+  const id = parseFeedId(own(entry, 'id'))
+  if (id === null) throw new Error(`id: expected a feed id, found ${describe(own(entry, 'id'))}`)
+  const priority = readPriority(own(entry, 'priority'))
+  return {
+    id,
+    priority,
+    isPrioritised: isSaid({ priority, isPrioritised: readFlag(entry, 'isPrioritised') }),
+    isLongTerm: readFlag(entry, 'isLongTerm'),
+    visitedAt: readTime(entry, 'visitedAt'),
+  }
+}
+
+/**
+ * A route of a peer with an entry carries the priority of that entry: a source that is better than what the peer was known
+ * for would raise it in the reducer, and a banned peer would be dialable if its routes were loaded first.
+ */
+function readRoute(entry: Readonly<Record<string, unknown>>, priorities: ReadonlyMap<FeedId, Priority>): StoredRoute {
+  const [route, ...more] = parseAddress(own(entry, 'address'))
+  if (!route || more.length > 0) throw new Error(`address: expected one address, found ${more.length + 1}`)
+  const priority = priorities.get(route.peer)
+  return {
+    route,
+    isLocal: false,
+    source: readSource(own(entry, 'source')),
+    ...(priority === undefined ? {} : { priority }),
+    addedAt: readTime(entry, 'addedAt'),
+    lastConnectionTime: readTime(entry, 'lastConnectionTime'),
+    lastErrorTime: readTime(entry, 'lastErrorTime'),
+    connectionCount: readCount(entry, 'connectionCount'),
+    errorCount: readCount(entry, 'errorCount'),
+    backoffStep: readCount(entry, 'backoffStep'),
+    nextAttemptAt: readTime(entry, 'nextAttemptAt'),
+    errors: readErrors(own(entry, 'errors')),
+    duration: readDuration(own(entry, 'duration')),
+  }
+}
+
+function readPriority(value: unknown): Priority {
+  if (value === undefined) return DEFAULT_PRIORITY
+  const priority = TIERS.find((name) => name === value)
+  if (priority === undefined) throw new Error(`priority: expected one of ${TIERS.join(', ')}, found ${describe(value)}`)
+  return priority
+}
+
+function readFlag(entry: Readonly<Record<string, unknown>>, name: string): boolean {
+  const value = own(entry, name) ?? false
+  if (typeof value !== 'boolean') throw new Error(`${name}: expected true or false, found ${describe(value)}`)
+  return value
+}
+
+function readTime(entry: Readonly<Record<string, unknown>>, name: string): EpochMs {
+  const value = own(entry, name)
+  if (value === undefined) return 0
+  if (typeof value !== 'number' || !(value >= 0 && value <= MAX_TIME))
+    throw new Error(`${name}: expected milliseconds since 1970, found ${describe(value)}`)
+  return value
+}
+
+function readCount(entry: Readonly<Record<string, unknown>>, name: string): number {
+  const value = own(entry, name)
+  if (value === undefined) return 0
+  if (typeof value !== 'number' || !Number.isInteger(value) || value < 0)
+    throw new Error(`${name}: expected a whole number, found ${describe(value)}`)
+  return Math.min(value, MAX_COUNT)
+}
+
+function readSource(value: unknown): string {
+  if (value === undefined) return DEFAULT_SOURCE
+  if (typeof value !== 'string' || value === '') throw new Error(`source: expected a word, found ${describe(value)}`)
+  return shorten(value, MAX_SOURCE)
+}
+
+function readErrors(value: unknown): readonly RouteError[] {
+  if (value === undefined) return []
+  if (!Array.isArray(value)) throw new Error(`errors: expected a list, found ${describe(value)}`)
+  return value.slice(-MAX_ERRORS).map(readError)
+}
+
+function readError(entry: unknown): RouteError {
+  const found = isPlainObject(entry) ? entry : {}
+  const message = own(found, 'message')
+  const code = own(found, 'code') ?? null
+  if (typeof message !== 'string' || (code !== null && typeof code !== 'string'))
+    throw new Error(`errors: expected entries with a message and a code, found ${describe(entry)}`)
+  return {
+    message: shorten(message, MAX_MESSAGE),
+    code: code === null ? null : shorten(code, MAX_CODE),
+    at: readTime(found, 'at'),
+  }
+}
+
+function readDuration(value: unknown): Stats | null {
+  if (value === undefined) return null
+  const stats = statsFrom(value)
+  if (stats === null) throw new Error(`duration: expected {count, sum, sqsum}, found ${describe(value)}`)
+  return stats
+}
+
+/**
+ * Running figures from their sums; null if these are none. Mean and deviation are computed, as `addToStats` does, so that
+ * figures which contradict each other cannot come in.
+ */
+export function statsFrom(value: unknown): Stats | null {
+  if (!isPlainObject(value)) return null
+  const count = own(value, 'count')
+  const sum = own(value, 'sum')
+  const sqsum = own(value, 'sqsum')
+  if (!isAmount(count) || !isAmount(sum) || !isAmount(sqsum) || !Number.isInteger(count) || count < 1) return null
+  const mean = sum / count
+  return { mean, stdev: Math.sqrt(Math.max(0, sqsum / count - mean * mean)), count, sum, sqsum }
+}
+
+function isAmount(value: unknown): value is number {
+  // mean² must not overflow: JSON could not write the deviation.
+  return typeof value === 'number' && value >= 0 && value <= 1e100
+}

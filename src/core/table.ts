@@ -1,0 +1,476 @@
+/**
+ * The state and the one place that writes it. A reducer opens a transaction, puts and removes records, and commits; the
+ * indexes and counts that are derived from the records are kept here and nowhere else, and `checkInvariants` compares them
+ * with a recomputation.
+ *
+ * Trees are shared between states: a transaction clones a tree before its first write (O(1), copy on write), so states that
+ * were handed out stay as they were.
+ */
+import { InvariantError } from './errors'
+import type { Options } from './options'
+import { compareReady, compareRoutesOfPeer, compareWaiting, tierOf } from './rank'
+import { byText, emptyTree, type Tree } from './tree'
+import type {
+  Address,
+  Attempt,
+  ClassState,
+  Connection,
+  EpochMs,
+  FeedId,
+  HostRecord,
+  InitialSync,
+  Layer,
+  Occupancy,
+  Peer,
+  RankKey,
+  Request,
+  Route,
+} from './types'
+
+export interface State {
+  readonly options: Options
+  readonly mode: 'off' | 'on'
+  readonly initialSync: InitialSync | null
+  readonly peers: Tree<FeedId, Peer>
+  readonly routes: Tree<Address, Route>
+  /** Routes that may be dialed as far as they themselves are concerned, best first (rank.ts). */
+  readonly ready: Tree<RankKey, Route>
+  /** Routes whose pause has an end, by that end. */
+  readonly waiting: Tree<RankKey, Route>
+  /** Peers that are not idle, by `timerAt`. */
+  readonly active: Tree<Peer, undefined>
+  /** Peers with an outbound connection, open or closing. */
+  readonly outbound: Tree<FeedId, undefined>
+  readonly requests: Tree<FeedId, Request>
+  readonly layers: Tree<string, Layer>
+  readonly hosts: Tree<string, HostRecord>
+  /** Hosts that no route names any more and that were dialed within the window: naming them again is no way around it. */
+  readonly leftHosts: readonly string[]
+  /** By class; only those that were ever dialed or set, at most `MAX_CLASSES`. */
+  readonly classes: { readonly [type: string]: ClassState }
+  /** By class, of outbound connections and dials. */
+  readonly occupancy: { readonly [type: string]: Occupancy }
+  readonly inboundCount: number
+  /** Dials in flight that still count, over all peers. */
+  readonly attemptCount: number
+  /** Dials that were given up and still hold a socket: attempt and the time after which we stop believing in it. */
+  readonly lingering: readonly { readonly attempt: number; readonly until: EpochMs }[]
+  /** How many LOW routes there are: whether anything can make room in a full table. */
+  readonly lowCount: number
+  /** Time of the last action. */
+  readonly now: EpochMs
+  /** Peers that the last action changed, each once; the live sources read it. Removed peers are among them. */
+  readonly changedPeers: readonly FeedId[]
+}
+
+export const IDLE: Connection = { status: 'idle' }
+/** A close that was never confirmed is taken for done after this long: muxrpc confirms within milliseconds. */
+export const CLOSING_TIMEOUT_MS = 5_000
+/** At most this many routes of one peer are dialed at once (go-libp2p: 4 is past the point of gain). */
+export const MAX_RACE = 4
+const NO_OCCUPANCY: Occupancy = { connected: 0, dialing: 0, closing: 0 }
+
+function compareActive(a: Peer, b: Peer): number {
+  // Infinity − Infinity is NaN, so timers are compared, not subtracted.
+  return a.timerAt < b.timerAt ? -1 : a.timerAt > b.timerAt ? 1 : byText(a.id, b.id)
+}
+
+export function initialState(options: Options, now: EpochMs): State {
+  return {
+    options,
+    mode: 'off',
+    initialSync: null,
+    peers: emptyTree(byText),
+    routes: emptyTree(byText),
+    ready: emptyTree(compareReady),
+    waiting: emptyTree(compareWaiting),
+    active: emptyTree(compareActive),
+    outbound: emptyTree(byText),
+    requests: emptyTree(byText),
+    layers: emptyTree(byText),
+    hosts: emptyTree(byText),
+    leftHosts: [],
+    classes: {},
+    occupancy: {},
+    inboundCount: 0,
+    attemptCount: 0,
+    lingering: [],
+    lowCount: 0,
+    now,
+    changedPeers: [],
+  }
+}
+
+export function occupancyOf(state: State, routeClass: string): Occupancy {
+  return Object.prototype.hasOwnProperty.call(state.occupancy, routeClass)
+    ? (state.occupancy[routeClass] ?? NO_OCCUPANCY)
+    : NO_OCCUPANCY
+}
+
+/** Dials in flight of a peer, whatever else its connection is. */
+export function attemptsOf(connection: Connection): readonly Attempt[] {
+  return connection.status === 'dialing' ? connection.attempts : []
+}
+
+/** Classes in which a peer holds a slot, and how. */
+function slotsOf(peer: Peer): readonly { readonly class: string; readonly kind: keyof Occupancy }[] {
+  const connection = peer.connection
+  if (connection.status === 'idle') return []
+  const slots: { class: string; kind: keyof Occupancy }[] = []
+  if (connection.status === 'dialing') {
+    for (const attempt of connection.attempts)
+      if (!slots.some((slot) => slot.class === attempt.class)) slots.push({ class: attempt.class, kind: 'dialing' })
+  } else if (connection.class !== null && connection.direction === 'outbound') {
+    slots.push({ class: connection.class, kind: connection.status === 'connected' ? 'connected' : 'closing' })
+  }
+  return slots
+}
+
+function isOutbound(peer: Peer): boolean {
+  const connection = peer.connection
+  return (connection.status === 'connected' || connection.status === 'closing') && connection.direction === 'outbound'
+}
+
+function isInbound(peer: Peer): boolean {
+  const connection = peer.connection
+  return connection.status === 'connected' && connection.direction === 'inbound'
+}
+
+/** Whether a route of this peer belongs in `ready` or `waiting` at all. */
+export function isCandidate(options: Options, peer: Peer): boolean {
+  return peer.connection.status === 'idle' && peer.priority !== 'BANNED' && peer.id !== options.selfId
+}
+
+/**
+ * The next route to race beside the dials that are in flight, and when. Null when none is left but those in `skip`, none
+ * will be due in time, or enough are in flight.
+ */
+export function nextInRace(
+  read: (address: Address) => Route | undefined,
+  options: Options,
+  peer: Peer,
+  isRequested: boolean,
+  skip?: ReadonlySet<Address>,
+): { readonly route: Route; readonly at: EpochMs } | null {
+  const connection = peer.connection
+  if (connection.status !== 'dialing' || connection.attempts.length >= MAX_RACE) return null
+  const last = connection.attempts[connection.attempts.length - 1]
+  if (!last) return null
+  const previous = read(last.address)
+  const at = last.startedAt + (previous?.isLocal ? options.staggerLocalMs : options.staggerMs)
+  let best: Route | null = null
+  for (const address of peer.routes) {
+    if (connection.tried.includes(address) || connection.attempts.some((attempt) => attempt.address === address))
+      continue
+    const route = read(address)
+    if (!route || skip?.has(address) || (!isRequested && route.dueAt > at)) continue
+    if (!best || compareRoutesOfPeer(route, best) < 0) best = route
+  }
+  return best ? { route: best, at } : null
+}
+
+/** One change of the state. Handlers read through it, so they see their own writes. */
+export class Transaction {
+  private readonly base: State
+  private readonly next: { -readonly [K in keyof State]: State[K] }
+  private readonly cloned = new Set<string>()
+  private readonly touched = new Set<FeedId>()
+  readonly at: EpochMs
+
+  constructor(state: State, at: EpochMs) {
+    this.base = state
+    this.at = at
+    this.next = { ...state, now: Math.max(state.now, at), changedPeers: [] }
+  }
+
+  get state(): State {
+    return this.next
+  }
+
+  get options(): Options {
+    return this.next.options
+  }
+
+  private tree<
+    K extends 'peers' | 'routes' | 'ready' | 'waiting' | 'active' | 'outbound' | 'requests' | 'layers' | 'hosts',
+  >(name: K): State[K] {
+    if (!this.cloned.has(name)) {
+      this.cloned.add(name)
+      ;(this.next as Record<string, unknown>)[name] = (this.next[name] as Tree<unknown, unknown>).clone()
+    }
+    return this.next[name]
+  }
+
+  peer(id: FeedId): Peer | undefined {
+    return this.next.peers.get(id)
+  }
+
+  route(address: Address): Route | undefined {
+    return this.next.routes.get(address)
+  }
+
+  /** Writes scalars of the root: mode, options, initialSync, … Derived fields are not among them. */
+  set(changes: Partial<Pick<State, 'mode' | 'initialSync' | 'classes' | 'options' | 'lingering' | 'now'>>): void {
+    Object.assign(this.next, changes)
+  }
+
+  classState(name: string): ClassState {
+    const known = Object.prototype.hasOwnProperty.call(this.next.classes, name) ? this.next.classes[name] : undefined
+    return known ?? { successRate: 1, dialCount: 0, nextRotationAt: 0 }
+  }
+
+  putClass(name: string, change: Partial<ClassState>): void {
+    this.next.classes = { ...this.next.classes, [name]: { ...this.classState(name), ...change } }
+  }
+
+  putRequest(request: Request): void {
+    this.tree('requests').set(request.peer, request)
+    this.touched.add(request.peer)
+    this.refreshTimer(request.peer)
+  }
+
+  dropRequest(id: FeedId): void {
+    if (!this.next.requests.has(id)) return
+    this.tree('requests').delete(id)
+    this.refreshTimer(id)
+  }
+
+  putLayer(layer: Layer): void {
+    this.tree('layers').set(layer.key, layer)
+  }
+
+  dropLayer(key: string): void {
+    if (this.next.layers.has(key)) this.tree('layers').delete(key)
+  }
+
+  putHost(key: string, record: HostRecord): void {
+    this.tree('hosts').set(key, record)
+  }
+
+  private leaveHost(key: string, host: HostRecord): void {
+    const earliest = this.at - this.options.hostWindowMs
+    const left: string[] = []
+    for (const each of this.next.leftHosts) {
+      const present = each === key ? undefined : this.next.hosts.get(each)
+      if (!present || present.routeCount > 0) continue
+      if (present.lastDialAt > earliest) left.push(each)
+      else this.tree('hosts').delete(each)
+    }
+    if (host.lastDialAt > earliest) {
+      left.push(key)
+      this.putHost(key, { ...host, routeCount: 0 })
+    } else {
+      this.tree('hosts').delete(key)
+    }
+    this.next.leftHosts = left
+  }
+
+  private leaveIndexes(route: Route): void {
+    // Asked first, as deleting what is not there would still copy a path of the tree.
+    if (this.next.ready.has(route)) this.tree('ready').delete(route)
+    else if (this.next.waiting.has(route)) this.tree('waiting').delete(route)
+  }
+
+  private enterIndexes(route: Route, peer: Peer): void {
+    if (!isCandidate(this.options, peer)) return
+    if (route.dueAt > this.next.now) this.tree('waiting').set(route, route)
+    else this.tree('ready').set(route, route)
+  }
+
+  /**
+   * Puts a record; its derived fields (queue, tier, dueAt unless deferred) are made to fit the peer. Identity is kept when
+   * nothing changes.
+   */
+  putRoute(route: Route, change: Partial<Route> = {}): Route {
+    const peer = this.next.peers.get(route.peer)
+    if (!peer) throw new InvariantError(`route ${route.address} without its peer`)
+    const before = this.next.routes.get(route.address)
+    const merged = { ...route, ...change }
+    const queue = peer.isLongTerm ? '' : merged.class
+    const tier = tierOf(peer.priority)
+    const held = peer.isLongTerm ? 0 : peer.heldUntil
+    const floor = Math.max(merged.nextAttemptAt, held)
+    const dueAt = change.dueAt !== undefined ? Math.max(change.dueAt, floor) : floor
+    const after: Route = { ...merged, queue, tier, dueAt, tie: peer.tie, visitedAt: peer.visitedAt }
+    if (before) {
+      this.leaveIndexes(before)
+      if (before.tier === 2) this.next.lowCount--
+    } else {
+      this.countHost(after, 1)
+    }
+    if (after.tier === 2) this.next.lowCount++
+    this.tree('routes').set(after.address, after)
+    this.enterIndexes(after, peer)
+    this.touched.add(after.peer)
+    if (!before || peer.connection.status === 'dialing') this.refreshTimer(after.peer)
+    return after
+  }
+
+  removeRoute(route: Route): void {
+    this.leaveIndexes(route)
+    this.countHost(route, -1)
+    if (route.tier === 2) this.next.lowCount--
+    this.tree('routes').delete(route.address)
+    this.touched.add(route.peer)
+    this.refreshTimer(route.peer)
+  }
+
+  private countHost(route: Route, difference: number): void {
+    if (route.hostKey === null) return
+    const host = this.next.hosts.get(route.hostKey) ?? { routeCount: 0, lastDialAt: 0 }
+    const routeCount = host.routeCount + difference
+    if (routeCount > 0) this.putHost(route.hostKey, { ...host, routeCount })
+    else this.leaveHost(route.hostKey, host)
+  }
+
+  /** Puts a peer: its slots are counted anew, its timer set, its routes moved between the indexes where they have to. */
+  putPeer(peer: Peer, change: Partial<Peer> = {}): Peer {
+    const before = this.next.peers.get(peer.id)
+    const merged = { ...peer, ...change }
+    const after: Peer = { ...merged, timerAt: this.timerOf(merged) }
+    this.tree('peers').set(after.id, after)
+    this.touched.add(after.id)
+    this.reindexPeer(before, after)
+    const needsRoutes =
+      !before ||
+      isCandidate(this.options, before) !== isCandidate(this.options, after) ||
+      before.priority !== after.priority ||
+      before.isLongTerm !== after.isLongTerm ||
+      before.visitedAt !== after.visitedAt ||
+      before.heldUntil !== after.heldUntil
+    if (needsRoutes)
+      for (const address of after.routes) {
+        const route = this.next.routes.get(address)
+        if (!route) continue
+        // What was put off stays so, unless it may matter that we think otherwise of the peer now; what came from the
+        // pauses alone is made anew.
+        const isSameToUs = before?.priority === after.priority && before.isLongTerm === after.isLongTerm
+        const pause = Math.max(route.nextAttemptAt, before && !before.isLongTerm ? before.heldUntil : 0)
+        this.putRoute(route, isSameToUs && route.dueAt > pause ? { dueAt: route.dueAt } : {})
+      }
+    return this.next.peers.get(after.id) ?? after
+  }
+
+  /** A peer without routes, connection or anything that was said about it is forgotten. */
+  removePeer(peer: Peer): void {
+    for (const address of peer.routes) {
+      const route = this.next.routes.get(address)
+      if (route) this.removeRoute(route)
+    }
+    const present = this.next.peers.get(peer.id)
+    if (!present) return
+    this.reindexPeer(present, undefined)
+    this.tree('peers').delete(peer.id)
+    this.dropRequest(peer.id)
+    this.touched.add(peer.id)
+  }
+
+  private reindexPeer(before: Peer | undefined, after: Peer | undefined): void {
+    if (before && before.connection.status !== 'idle') this.tree('active').delete(before)
+    if (after && after.connection.status !== 'idle') this.tree('active').set(after, undefined)
+    if (before?.connection === after?.connection) return
+    const wasOutbound = before ? isOutbound(before) : false
+    if (before && wasOutbound && !(after && isOutbound(after))) this.tree('outbound').delete(before.id)
+    if (after && isOutbound(after) && !wasOutbound) this.tree('outbound').set(after.id, undefined)
+    this.next.inboundCount += Number(after ? isInbound(after) : false) - Number(before ? isInbound(before) : false)
+    this.next.attemptCount +=
+      (after ? attemptsOf(after.connection).length : 0) - (before ? attemptsOf(before.connection).length : 0)
+    if (before) for (const slot of slotsOf(before)) this.count(slot, -1)
+    if (after) for (const slot of slotsOf(after)) this.count(slot, 1)
+  }
+
+  private count(slot: { readonly class: string; readonly kind: keyof Occupancy }, difference: number): void {
+    const present = occupancyOf(this.next, slot.class)
+    const counted = { ...present, [slot.kind]: present[slot.kind] + difference }
+    const { [slot.class]: _, ...others } = this.next.occupancy
+    this.next.occupancy =
+      counted.connected + counted.dialing + counted.closing > 0 ? { ...others, [slot.class]: counted } : others
+  }
+
+  /** Computes the timer of a peer again after something that it depends on has changed. */
+  refreshTimer(id: FeedId): void {
+    const peer = this.next.peers.get(id)
+    if (!peer || peer.connection.status === 'idle') return
+    const timerAt = this.timerOf(peer)
+    if (timerAt === peer.timerAt) return
+    this.tree('active').delete(peer)
+    const after = { ...peer, timerAt }
+    this.tree('peers').set(id, after)
+    this.tree('active').set(after, undefined)
+  }
+
+  private timerOf(peer: Peer): EpochMs {
+    return timerOf(this.next, peer)
+  }
+
+  /** Routes whose pause is over move from `waiting` to `ready`; at most `limit`, so that one event stays bounded. */
+  promoteDue(limit: number): void {
+    let left = limit
+    for (;;) {
+      const due = firstDue(this.next, this.next.now)
+      if (!due || left-- === 0) return
+      this.tree('waiting').delete(due)
+      this.tree('ready').set(due, due)
+    }
+  }
+
+  commit(): State {
+    if (this.touched.size === 0)
+      return { ...this.next, changedPeers: this.base.changedPeers.length ? [] : this.base.changedPeers }
+    return { ...this.next, changedPeers: [...this.touched] }
+  }
+}
+
+/** When `plan` must look at a peer that is not idle. */
+export function timerOf(state: Pick<State, 'routes' | 'options' | 'requests'>, peer: Peer): EpochMs {
+  const connection = peer.connection
+  if (connection.status === 'idle') return Number.POSITIVE_INFINITY
+  switch (connection.status) {
+    case 'dialing': {
+      let at = Number.POSITIVE_INFINITY
+      for (const attempt of connection.attempts) at = Math.min(at, attempt.deadlineAt)
+      const next = nextInRace((address) => state.routes.get(address), state.options, peer, state.requests.has(peer.id))
+      return next ? Math.min(at, next.at) : at
+    }
+    case 'connected':
+      if (connection.closeReason !== null) return 0
+      return state.options.lifetimeMs !== null && !peer.isLongTerm
+        ? connection.since + state.options.lifetimeMs
+        : Number.POSITIVE_INFINITY
+    case 'closing':
+      return connection.since + CLOSING_TIMEOUT_MS
+  }
+}
+
+/**
+ * The queues that are looked at: long-term peers and the classes with slots. Routes of other classes may lie in the table
+ * in any number and under any name; nothing walks over them.
+ */
+export function openQueues(options: Options): readonly string[] {
+  return ['', ...Object.keys(options.maxByType).filter((name) => (options.maxByType[name] ?? 0) > 0)]
+}
+
+/** A route in `waiting` whose pause is over at `now`, or null. */
+export function firstDue(state: Pick<State, 'waiting' | 'options'>, now: EpochMs): Route | null {
+  if (state.waiting.isEmpty) return null
+  for (const queue of openQueues(state.options)) {
+    const head = headOfWaiting(state, queue)
+    if (head && head.dueAt <= now) return head
+  }
+  return null
+}
+
+/** The next to fall due in a queue, or null. */
+export function headOfWaiting(state: Pick<State, 'waiting'>, queue: string): Route | null {
+  const head = state.waiting.nextHigherPair({
+    queue,
+    tier: -1,
+    errorCount: 0,
+    visitedAt: 0,
+    lastErrorTime: 0,
+    tie: -1,
+    address: '',
+    dueAt: -1,
+  })
+  return head && head[1].queue === queue ? head[1] : null
+}
