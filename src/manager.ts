@@ -1,0 +1,821 @@
+/**
+ * Wires store, scheduler and connector into the public API. No Node import: it runs in a browser bundle as it is. What only a
+ * stack can give (disk, pings, the muxrpc edge) is added by the adapters through the methods under `internal`.
+ */
+import type { Action, RouteReport, StoredPeer, StoredRoute } from './core/actions'
+import { parseAddress, parseFeedId } from './core/address'
+import {
+  BannedError,
+  ClosedError,
+  ConnectionManagerError,
+  DialFailedError,
+  errorInfo,
+  InvalidArgumentError,
+  NoRouteError,
+  NotRunningError,
+  UnknownPeerError,
+} from './core/errors'
+import {
+  checkLifetime,
+  DEFAULT_OPTIONS,
+  isPlainObject,
+  makeOptions,
+  mergeMaxByType,
+  type Options,
+} from './core/options'
+import { keptPeerOf } from './core/plan'
+import { initialState } from './core/reducer'
+import {
+  type Explanation,
+  explain,
+  type PeerRemoved,
+  type PeerView,
+  peerView,
+  type Status,
+  status as statusOf,
+  viewOf,
+} from './core/selectors'
+import type { State } from './core/table'
+import type { Address, Direction, EpochMs, FeedId, ParsedRoute, Priority } from './core/types'
+import { asyncCall, type Callback, isolated, syncCall } from './shell/calls'
+import { type Clock, systemClock } from './shell/clock'
+import { type ConnectToPeer, createConnector } from './shell/connector'
+import { HELP } from './shell/help'
+import { EventSource, KeyedSource, type Source, type SourceOptions, ValueSource } from './shell/live'
+import { drawTieKey, type Random, systemRandom } from './shell/random'
+import { startScheduler } from './shell/scheduler'
+import { createStore, type Store } from './shell/store'
+
+export interface ManagerOptions {
+  /** Dials an address: calls back or returns a promise with the connection (`sbot.connect` is one). Looked at for each dial. */
+  readonly connectToPeer: ConnectToPeer
+  /** Hangs up on a peer whose connection was only reported by `remotePeerConnected`. */
+  readonly disconnectFromPeer?: (peer: FeedId) => unknown
+  /** Our own feed id: never dialed, and needed to settle dials of both sides at once. */
+  readonly selfId?: string
+  /** Resolves if a connection still answers; asked after a wake-up or a change of the network. */
+  readonly probe?: (connection: unknown, peer: FeedId) => Promise<unknown>
+  /** Default false: nothing is dialed before `connections.start()`. */
+  readonly autostart?: boolean
+  readonly clock?: Clock
+  readonly random?: Random
+  /** Sees every recorded action, in order: a recording replays to the same state and plans. */
+  readonly onAction?: (action: Action) => void
+  /** Policy options, see docs/options.md: `maxByType`, `lifetimeMs`, `maxInbound`, `maxDialing`, … */
+  readonly [option: string]: unknown
+}
+
+export const PRIORITY = { HIGH: 'HIGH', MEDIUM: 'MEDIUM', MED: 'MEDIUM', LOW: 'LOW', BANNED: 'BANNED' } as const
+
+export interface ConnectionChange {
+  readonly type: 'dialing' | 'connected' | 'failed' | 'disconnected' | 'refused'
+  readonly peer: FeedId
+  readonly address: Address | null
+  readonly direction: Direction
+  /** Why it was dialed, failed, closed or refused; null where nothing is known, as when the other side hung up. */
+  readonly reason: string | null
+  readonly at: EpochMs
+}
+
+export interface ConnectionError {
+  /** The address that was dialed. */
+  readonly peer: Address
+  readonly id: FeedId
+  readonly error: ConnectionManagerError
+  /** Failed dials of this route in a row. */
+  readonly errorCount: number
+}
+
+/** How far an initial sync has come. `have` and `want` count messages; null while unknown. */
+export interface SyncProgress {
+  readonly phase: 'off' | 'connecting' | 'syncing' | 'caughtUp' | 'stalled'
+  readonly peer: FeedId | null
+  readonly have: number | null
+  readonly want: number | null
+}
+
+/** What a module that sees priorities before they are set is told. Returning a priority changes it. */
+export type PrioritiseHook = (change: {
+  readonly id: FeedId
+  readonly from: Priority | null
+  readonly priority: Priority
+  // biome-ignore lint/suspicious/noConfusingVoidType: a hook that only looks on returns nothing
+}) => Priority | 'MED' | undefined | void
+
+export interface Waiter {
+  readonly resolve: (connection: unknown) => void
+  readonly reject: (error: unknown) => void
+  readonly attempts: { address: Address; code: string | null; message: string }[]
+  lastError: unknown
+}
+
+const PROBE_TIMEOUT_MS = 5_000
+/** A hook that throws, or answers with something else than a priority, vetoes the change. */
+const HOOK_FAILED = 'ERR_HOOK_FAILED'
+const LOAD_CHUNK = 2_000
+
+function toPriority(value: unknown): Priority {
+  if (value === 'MED') return 'MEDIUM'
+  if (value === 'HIGH' || value === 'MEDIUM' || value === 'LOW' || value === 'BANNED') return value
+  throw new InvalidArgumentError('priority', 'HIGH, MEDIUM (or MED), LOW or BANNED', value)
+}
+
+function toBoolean(argument: string, value: unknown, fallback: boolean): boolean {
+  if (value === undefined) return fallback
+  if (typeof value !== 'boolean') throw new InvalidArgumentError(argument, 'true or false', value)
+  return value
+}
+
+function toSource(value: unknown): string {
+  if (value === undefined) return 'manual'
+  if (typeof value !== 'string' || value.length === 0 || value.length > 64)
+    throw new InvalidArgumentError('source', 'a word of at most 64 characters', value)
+  return value
+}
+
+/** Asked of what others have thrown; a revoked proxy throws when it is asked anything. */
+function isOurError(error: unknown): error is ConnectionManagerError {
+  try {
+    return error instanceof ConnectionManagerError
+  } catch {
+    return false
+  }
+}
+
+/** What `read` gives; what it throws, unless it is an error of ours, becomes one: getters and proxies may throw anything. */
+function reading<T>(argument: string, expected: string, value: unknown, read: () => T): T {
+  try {
+    return read()
+  } catch (error) {
+    throw isOurError(error) ? error : new InvalidArgumentError(argument, expected, value)
+  }
+}
+
+/** The named fields of an object, each read once: a getter may answer differently the second time, or throw. */
+function toFields(
+  argument: string,
+  expected: string,
+  value: unknown,
+  names: readonly string[],
+): Record<string, unknown> {
+  return reading(argument, expected, value, () => {
+    if (!isPlainObject(value)) throw new InvalidArgumentError(argument, expected, value)
+    const fields: Record<string, unknown> = {}
+    for (const name of names) fields[name] = value[name]
+    return fields
+  })
+}
+
+function toSourceOptions(value: unknown): SourceOptions {
+  if (value === undefined || value === null) return {}
+  const given = toFields('options', '{old?, live?}', value, ['old', 'live'])
+  return { old: toBoolean('old', given.old, true), live: toBoolean('live', given.live, true) }
+}
+
+export type Target = { readonly address?: string | object; readonly id?: string }
+
+/** The API of a connection manager. Every method may be called unbound and with a trailing callback. */
+export type ConnectionManager = ReturnType<typeof createManager>
+
+const SETTINGS = [
+  'connectToPeer',
+  'disconnectFromPeer',
+  'selfId',
+  'probe',
+  'autostart',
+  'clock',
+  'random',
+  'onAction',
+] as const
+const SETTINGS_EXPECTED = 'an object with connectToPeer'
+
+export function createManager(given: ManagerOptions) {
+  const settings = toFields('options', SETTINGS_EXPECTED, given, SETTINGS) as unknown as ManagerOptions
+  const { connectToPeer } = settings
+  if (typeof connectToPeer !== 'function')
+    throw new InvalidArgumentError('connectToPeer', 'a function (address, cb)', connectToPeer)
+  for (const name of ['disconnectFromPeer', 'probe', 'onAction'] as const)
+    if (settings[name] !== undefined && typeof settings[name] !== 'function')
+      throw new InvalidArgumentError(name, 'a function', settings[name])
+  const isAutostarted = toBoolean('autostart', settings.autostart, false)
+  const hasSelfId = settings.selfId !== undefined && settings.selfId !== null
+  const selfId = hasSelfId ? parseFeedId(settings.selfId) : null
+  if (hasSelfId && selfId === null) throw new InvalidArgumentError('selfId', 'a feed id', settings.selfId)
+  const clock = settings.clock ?? systemClock
+  const random = settings.random ?? systemRandom
+  const policy = reading('options', SETTINGS_EXPECTED, given, () => makeOptions(given, DEFAULT_OPTIONS))
+  const options: Options = { ...policy, selfId, tieKey: drawTieKey(random) }
+
+  const store: Store = createStore(initialState(options, clock.now()))
+  const hooks = new Set<PrioritiseHook>()
+  const waiters = new Map<FeedId, Waiter[]>()
+  const closeWaiters = new Map<FeedId, (() => void)[]>()
+  let isClosed = false
+  let progress: SyncProgress = { phase: 'off', peer: null, have: null, want: null }
+
+  const state = (): State => store.getState()
+  const now = (): EpochMs => clock.now()
+  const dispatch = (action: Action): void => store.dispatch(action)
+
+  // ---- live sources -------------------------------------------------------------------------------------------------
+
+  const peersSource = new KeyedSource<PeerView | PeerRemoved>(
+    () => state().peers.keysArray(),
+    (id) => viewOf(state(), id),
+  )
+  const changesSource = new EventSource<ConnectionChange>((change) => change.peer)
+  const errorsSource = new EventSource<ConnectionError>((error) => error.peer)
+  const progressSource = new ValueSource<SyncProgress>(() => progress)
+
+  const setProgress = (next: SyncProgress): void => {
+    const isSame =
+      next.phase === progress.phase &&
+      next.peer === progress.peer &&
+      next.have === progress.have &&
+      next.want === progress.want
+    if (isSame) return
+    progress = next
+    progressSource.changed()
+  }
+
+  const connector = createConnector({
+    store,
+    clock,
+    random,
+    // Of the object as it was given: whoever replaces the function there means it.
+    connectToPeer: (address, cb) => given.connectToPeer(address, cb),
+    takesCallback: connectToPeer.length >= 2,
+    disconnectFromPeer: settings.disconnectFromPeer,
+    // Before the action, as that may be what ends the waiting.
+    onFailing: (peer, address, cause) => {
+      const { message, code } = errorInfo(cause)
+      for (const waiter of waiters.get(peer) ?? []) {
+        waiter.attempts.push({ address, code, message })
+        waiter.lastError = cause
+      }
+    },
+    onFailure: (peer, address, cause) => {
+      const { message, code } = errorInfo(cause)
+      const error = new DialFailedError({ address, peer, cause, attempts: [{ address, code, message }] })
+      errorsSource.push({ peer: address, id: peer, error, errorCount: state().routes.get(address)?.errorCount ?? 0 })
+    },
+  })
+
+  const scheduler = startScheduler({ store, clock, begin: (plan) => connector.begin(plan) })
+
+  // ---- what follows from actions ------------------------------------------------------------------------------------
+
+  const settleWaiters = (id: FeedId): void => {
+    const list = waiters.get(id)
+    if (!list) return
+    const peer = state().peers.get(id)
+    if (peer?.connection.status === 'connected') {
+      waiters.delete(id)
+      const connection = connector.get(id)
+      for (const waiter of list) waiter.resolve(connection)
+      return
+    }
+    if (state().requests.has(id)) return
+    waiters.delete(id)
+    for (const waiter of list) {
+      const last = waiter.attempts[waiter.attempts.length - 1]
+      if (peer?.priority === 'BANNED') waiter.reject(new BannedError(id))
+      else if (last)
+        waiter.reject(
+          new DialFailedError({ address: last.address, peer: id, cause: waiter.lastError, attempts: waiter.attempts }),
+        )
+      else waiter.reject(new NoRouteError(id))
+    }
+  }
+
+  /** Ends the waiting for a reason that the state does not tell. */
+  const rejectWaiters = (id: FeedId, makeError: (waiter: Waiter) => ConnectionManagerError): void => {
+    const list = waiters.get(id)
+    waiters.delete(id)
+    for (const waiter of list ?? []) waiter.reject(makeError(waiter))
+  }
+
+  /** Peers whose connection was to be closed as it came; of these, only that is told. */
+  const refused = new Set<FeedId>()
+
+  const changeOf = (action: Action, before: State, after: State): ConnectionChange | null => {
+    switch (action.type) {
+      case 'dial/started':
+        return {
+          type: 'dialing',
+          peer: action.peer,
+          address: action.address,
+          direction: 'outbound',
+          reason: action.cause,
+          at: action.at,
+        }
+      case 'dial/failed':
+        return {
+          type: 'failed',
+          peer: action.peer,
+          address: action.address,
+          direction: 'outbound',
+          reason: action.error.code ?? action.error.message,
+          at: action.at,
+        }
+      case 'connection/opened': {
+        const { peer, address, direction, cause, at } = action
+        const opened = after.peers.get(peer)?.connection
+        if (opened?.status === 'connected' && opened.closeReason !== null) {
+          refused.add(peer)
+          return null
+        }
+        refused.delete(peer)
+        return { type: 'connected', peer, address, direction, reason: cause, at }
+      }
+      case 'connection/closed': {
+        const connection = before.peers.get(action.peer)?.connection
+        if (!connection || (connection.status !== 'connected' && connection.status !== 'closing')) return null
+        if (after.peers.get(action.peer)?.connection === connection) return null
+        const reason = connection.status === 'closing' ? connection.reason : connection.closeReason
+        return {
+          type: refused.delete(action.peer) ? 'refused' : 'disconnected',
+          peer: action.peer,
+          address: connection.address,
+          direction: connection.direction,
+          reason,
+          at: action.at,
+        }
+      }
+      default:
+        return null
+    }
+  }
+
+  const followInitialSync = (): void => {
+    // As it is now: a listener may have changed it since the action.
+    const after = state()
+    const sync = after.initialSync
+    if (!sync) {
+      if (progress.phase !== 'off' && progress.phase !== 'caughtUp') setProgress({ ...progress, phase: 'off' })
+      return
+    }
+    const kept = keptPeer(after)
+    if (kept === null) setProgress({ ...progress, phase: 'connecting', peer: sync.peer })
+    else if (progress.phase !== 'syncing' || progress.peer !== kept)
+      setProgress({ phase: 'syncing', peer: kept, have: null, want: null })
+  }
+
+  const keptPeer = (after: State): FeedId | null => {
+    const sync = after.initialSync
+    if (!sync) return null
+    const kept = keptPeerOf(after, sync)
+    return kept?.connection.status === 'connected' ? kept.id : null
+  }
+
+  store.subscribe((action, before, after) => {
+    const { onAction } = settings
+    if (onAction) isolated(() => onAction(action))
+    const change = changeOf(action, before, after)
+    if (change) changesSource.push(change)
+    peersSource.changed(after.changedPeers)
+    for (const id of waiters.size > 0 ? [...waiters.keys()] : []) settleWaiters(id)
+    // Closed, or replaced by another one: what was asked to end has ended.
+    if (action.type === 'connection/closed' || action.type === 'connection/opened') {
+      const list = closeWaiters.get(action.peer)
+      closeWaiters.delete(action.peer)
+      for (const done of list ?? []) done()
+    }
+    if (after.initialSync || before.initialSync) followInitialSync()
+  })
+
+  // ---- input --------------------------------------------------------------------------------------------------------
+
+  const assertOpen = (): void => {
+    if (isClosed) throw new ClosedError('this call')
+  }
+
+  const parse = (address: unknown): readonly ParsedRoute[] => parseAddress(address)
+
+  const TARGET = ['id', 'address', 'host', 'port', 'key']
+
+  /** `{address}`, `{id}`, a feed id or an address: the peer that is meant, and the routes that the address spells out. */
+  const toTarget = (value: unknown): { readonly id: FeedId; readonly routes: readonly ParsedRoute[] } => {
+    const asId = typeof value === 'string' ? parseFeedId(value) : null
+    if (asId !== null) return { id: asId, routes: [] }
+    if (typeof value === 'string') return ofRoutes(parse(value))
+    return ofFields(toFields('target', '{address} or {id}, a feed id or an address', value, TARGET))
+  }
+
+  const ofFields = ({ id: givenId, address, host, port, key }: Record<string, unknown>) => {
+    if (givenId !== undefined) {
+      const id = parseFeedId(givenId)
+      if (id === null) throw new InvalidArgumentError('id', 'a feed id such as @KEY.ed25519', givenId)
+      if (address === undefined) return { id, routes: [] }
+      const found = ofAddress(address)
+      if (found.id !== id) throw new InvalidArgumentError('address', `an address of ${id}`, address)
+      return found
+    }
+    if (address !== undefined) return ofAddress(address)
+    const id = parseFeedId(key)
+    if (host === undefined && id !== null) return { id, routes: [] }
+    return ofRoutes(parse({ host, port, key }))
+  }
+
+  const ofAddress = (address: unknown) => {
+    const id = parseFeedId(address)
+    return id === null ? ofRoutes(parse(address)) : { id, routes: [] }
+  }
+
+  const ofRoutes = (routes: readonly ParsedRoute[]) => {
+    const first = routes[0]
+    if (!first) throw new InvalidArgumentError('address', 'an address', routes)
+    return { id: first.peer, routes }
+  }
+
+  const prioritised = (id: FeedId, wanted: Priority): Priority => {
+    let priority = wanted
+    const from = state().peers.get(id)?.priority ?? null
+    for (const hook of [...hooks]) {
+      try {
+        const answer = hook({ id, from, priority })
+        if (answer !== undefined) priority = toPriority(answer)
+      } catch (error) {
+        // A hook that sets priorities itself may come upon another one that fails.
+        if (isOurError(error) && error.code === HOOK_FAILED) throw error
+        const { message } = errorInfo(error)
+        throw new ConnectionManagerError(
+          'HookFailedError',
+          HOOK_FAILED,
+          `a hook of onPrioritise failed: ${message}`,
+          error,
+        )
+      }
+    }
+    // A hook may have done anything.
+    assertOpen()
+    return priority
+  }
+
+  const addReports = (reports: readonly RouteReport[]): void => {
+    dispatch({ type: 'routes/added', at: now(), reports })
+  }
+
+  // ---- peer.* -------------------------------------------------------------------------------------------------------
+
+  const addRoute = (value: unknown): boolean => {
+    assertOpen()
+    const names = ['address', 'isLocal', 'source', 'priority']
+    const object = toFields(
+      'route',
+      '{address, isLocal?}',
+      typeof value === 'string' ? { address: value } : value,
+      names,
+    )
+    const isLocal = toBoolean('isLocal', object.isLocal, false)
+    const source = toSource(object.source)
+    const wanted = object.priority === undefined ? undefined : toPriority(object.priority)
+    const routes = parse(object.address)
+    const first = routes[0]
+    const priority = wanted === undefined || !first ? undefined : prioritised(first.peer, wanted)
+    const fresh = routes.filter((route) => !state().routes.has(route.address))
+    addReports(routes.map((route) => ({ route, isLocal, source, ...(priority === undefined ? {} : { priority }) })))
+    if (priority === 'BANNED' && first) dispatch({ type: 'peer/prioritised', at: now(), peer: first.peer, priority })
+    // What the table refused (ourselves, strangers' private hosts, no room) is not new, as it is not there.
+    return fresh.some((route) => state().routes.has(route.address))
+  }
+
+  const removeRoute = (value: unknown): boolean => {
+    assertOpen()
+    const { address: given } =
+      typeof value === 'string' ? { address: value } : toFields('route', '{address}', value, ['address'])
+    const routes = parse(given)
+    let isKnown = false
+    for (const { address } of routes) {
+      if (!state().routes.has(address)) continue
+      isKnown = true
+      dispatch({ type: 'route/removed', at: now(), address })
+    }
+    return isKnown
+  }
+
+  const setPriority = (value: unknown): boolean => {
+    assertOpen()
+    const object = toFields('change', '{address or id, priority}', value, [...TARGET, 'priority'])
+    const priority = toPriority(object.priority)
+    const { id } = ofFields(object)
+    if (id === selfId) return false
+    dispatch({ type: 'peer/prioritised', at: now(), peer: id, priority: prioritised(id, priority) })
+    return true
+  }
+
+  const setLongTerm = (value: unknown): boolean => {
+    assertOpen()
+    const object = toFields('change', '{address or id, isLongTerm}', value, [...TARGET, 'isLongTerm'])
+    const isLongTerm = toBoolean('isLongTerm', object.isLongTerm, true)
+    const { id, routes } = ofFields(object)
+    if (id === selfId) return false
+    if (isLongTerm && routes.length > 0)
+      addReports(routes.map((route) => ({ route, isLocal: false, source: 'manual' })))
+    dispatch({ type: 'peer/longTermSet', at: now(), peer: id, isLongTerm })
+    return true
+  }
+
+  const connect = async (value: unknown): Promise<unknown> => {
+    assertOpen()
+    const object =
+      typeof value === 'string' ? null : toFields('target', '{address} or {id}', value, [...TARGET, 'isLongTerm'])
+    const { id, routes } = object ? ofFields(object) : toTarget(value)
+    const isLongTerm = object ? toBoolean('isLongTerm', object.isLongTerm, false) : false
+    if (id === selfId) throw new InvalidArgumentError('target', 'another peer than ourselves', id)
+    if (state().peers.get(id)?.priority === 'BANNED') throw new BannedError(id)
+    const fresh = routes.filter((route) => !state().routes.has(route.address))
+    if (fresh.length > 0) addReports(fresh.map((route) => ({ route, isLocal: false, source: 'manual' })))
+    const peer = state().peers.get(id)
+    const isConnected = peer?.connection.status === 'connected' && peer.connection.closeReason === null
+    if (!peer || (!isConnected && peer.routes.length === 0)) throw new NoRouteError(id)
+    if (isLongTerm) dispatch({ type: 'peer/longTermSet', at: now(), peer: id, isLongTerm: true })
+    if (isConnected) return connector.get(id)
+    return new Promise((resolve, reject) => {
+      const list = waiters.get(id) ?? []
+      list.push({ resolve, reject, attempts: [], lastError: null })
+      // Asked for before the waiter is known, so that the first look at it finds the request.
+      if (list.length === 1)
+        dispatch({ type: 'connection/requested', at: now(), peer: id, address: routes[0]?.address ?? null })
+      waiters.set(id, list)
+      settleWaiters(id)
+    })
+  }
+
+  const disconnect = async (value: unknown): Promise<boolean> => {
+    assertOpen()
+    const { id } = toTarget(value)
+    const peer = state().peers.get(id)
+    if (!peer) return false
+    rejectWaiters(id, ({ attempts }) => {
+      const address = attempts[attempts.length - 1]?.address ?? peer.routes[0] ?? ''
+      return new DialFailedError({ address, peer: id, cause: new Error('cut short by peer.disconnect'), attempts })
+    })
+    if (state().requests.has(id)) dispatch({ type: 'connection/requestDropped', at: now(), peer: id })
+    dispatch({ type: 'peer/held', at: now(), peer: id })
+    const { status } = peer.connection
+    if (status === 'idle') return false
+    dispatch({ type: 'connection/closeRequested', at: now(), peer: id, reason: 'disconnected' })
+    if (status === 'dialing') return true
+    await new Promise<void>((resolve) => {
+      closeWaiters.set(id, [...(closeWaiters.get(id) ?? []), resolve])
+    })
+    return true
+  }
+
+  const get = (value: unknown): PeerView | null => {
+    const { id } = toTarget(value)
+    const peer = state().peers.get(id)
+    return peer ? peerView(state(), peer) : null
+  }
+
+  const list = (): PeerView[] =>
+    state()
+      .peers.valuesArray()
+      .map((peer) => peerView(state(), peer))
+
+  const explainTarget = (value: unknown): Explanation => {
+    const { id, routes } = toTarget(value)
+    const address = routes.length === 1 ? (routes[0]?.address ?? null) : null
+    return explain(state(), id, address, Math.max(now(), state().now))
+  }
+
+  const remotePeerConnected = (value: unknown, connection?: unknown): boolean => {
+    assertOpen()
+    const { id } = toTarget(value)
+    if (id === selfId) return false
+    connector.accept(id, connection ?? null, 'inbound', null)
+    return true
+  }
+
+  const remotePeerDisconnected = (value: unknown): boolean => {
+    assertOpen()
+    const { id } = toTarget(value)
+    const status = state().peers.get(id)?.connection.status
+    if (status !== 'connected' && status !== 'closing') return false
+    connector.gone(id)
+    return true
+  }
+
+  // ---- connections.*, initialSync.* ---------------------------------------------------------------------------------
+
+  const start = (): void => {
+    assertOpen()
+    if (state().mode === 'off') dispatch({ type: 'connections/started', at: now() })
+  }
+
+  const stop = (): void => {
+    if (isClosed) return
+    for (const id of [...waiters.keys()])
+      rejectWaiters(id, () => new NotRunningError('peer.connect, cut short by connections.stop()'))
+    stopProbes()
+    dispatch({ type: 'connections/stopped', at: now() })
+  }
+
+  const setMaxByType = (max: unknown): void => {
+    assertOpen()
+    const present = state().options
+    const maxByType = reading('max', 'an object such as {net: 3, onion: 0}', max, () =>
+      mergeMaxByType(present.maxByType, max),
+    )
+    dispatch({ type: 'options/changed', at: now(), options: { ...present, maxByType } })
+  }
+
+  const setLifetime = (value: unknown): void => {
+    assertOpen()
+    const lifetimeMs = checkLifetime(value)
+    dispatch({ type: 'options/changed', at: now(), options: { ...state().options, lifetimeMs } })
+  }
+
+  const startSync = (value?: unknown): void => {
+    assertOpen()
+    let peer: FeedId | null = null
+    if (value !== undefined && value !== null) {
+      const target = toTarget(value)
+      peer = target.id
+      if (peer === selfId) throw new InvalidArgumentError('peer', 'another peer than ourselves', peer)
+      const known = state().peers.get(peer)
+      if (known?.priority === 'BANNED') throw new BannedError(peer)
+      if (target.routes.length > 0)
+        addReports(target.routes.map((route) => ({ route, isLocal: false, source: 'manual' })))
+      else if (!known) throw new UnknownPeerError(peer)
+    }
+    progress = { phase: 'off', peer: null, have: null, want: null }
+    dispatch({ type: 'initialSync/started', at: now(), peer })
+  }
+
+  const stopSync = (): void => {
+    if (isClosed || !state().initialSync) return
+    dispatch({ type: 'initialSync/stopped', at: now() })
+  }
+
+  // ---- what adapters tell -------------------------------------------------------------------------------------------
+
+  /** Probes under way, each ended by the function here. */
+  const probes = new Map<FeedId, () => void>()
+
+  const stopProbes = (): void => {
+    for (const end of [...probes.values()]) end()
+  }
+
+  /** After a wake-up or a change of the network: what does not answer any more is closed, then all may be dialed again. */
+  const probeConnections = (): void => {
+    if (isClosed) return
+    dispatch({ type: 'environment/online', at: now() })
+    const { probe } = settings
+    if (!probe) return
+    for (const { id, connection } of state().active.keysArray()) {
+      if (connection.status !== 'connected' || probes.has(id)) continue
+      const handle = connector.get(id)
+      const end = (): void => {
+        clock.clearTimeout(timer)
+        if (probes.get(id) === end) probes.delete(id)
+      }
+      const settle = (isAlive: boolean): void => {
+        if (probes.get(id) !== end) return
+        end()
+        const present = state().peers.get(id)?.connection
+        const isSame = present?.status === 'connected' && present.since === connection.since
+        if (isAlive || !isSame || connector.get(id) !== handle) return
+        dispatch({ type: 'connection/closeRequested', at: now(), peer: id, reason: 'dead' })
+      }
+      const timer = clock.setTimeout(() => settle(false), PROBE_TIMEOUT_MS)
+      probes.set(id, end)
+      Promise.resolve()
+        .then(() => probe(handle, id))
+        .then(
+          () => settle(true),
+          () => settle(false),
+        )
+    }
+  }
+
+  const reportProgress = (report: {
+    readonly peer: FeedId
+    readonly have?: number | null
+    readonly want?: number | null
+    readonly isCaughtUp?: boolean
+    readonly isStalled?: boolean
+  }): void => {
+    if (isClosed) return
+    const { peer, have = null, want = null } = report
+    const sync = state().initialSync
+    if (report.isCaughtUp) dispatch({ type: 'connection/caughtUp', at: now(), peer })
+    if (!sync || keptPeer(state()) !== peer) return
+    if (report.isCaughtUp) {
+      setProgress({ phase: 'caughtUp', peer, have, want })
+      dispatch({ type: 'initialSync/stopped', at: now() })
+    } else if (report.isStalled) {
+      setProgress({ phase: 'stalled', peer, have, want })
+      dispatch({ type: 'connection/stalled', at: now(), peer })
+    } else {
+      setProgress({ phase: 'syncing', peer, have, want })
+    }
+  }
+
+  const load = (table: { readonly routes: readonly StoredRoute[]; readonly peers: readonly StoredPeer[] }): void => {
+    assertOpen()
+    // All peers first: how long a route may pause goes by what its peer means to us.
+    for (let at = 0; at < table.peers.length; at += LOAD_CHUNK)
+      dispatch({ type: 'table/loaded', at: now(), routes: [], peers: table.peers.slice(at, at + LOAD_CHUNK) })
+    for (let at = 0; at < table.routes.length; at += LOAD_CHUNK)
+      dispatch({ type: 'table/loaded', at: now(), routes: table.routes.slice(at, at + LOAD_CHUNK), peers: [] })
+  }
+
+  /** Hangs up, ends every source and clears every timer. Idempotent. */
+  const close = (): void => {
+    if (isClosed) return
+    isClosed = true
+    scheduler.close()
+    stopProbes()
+    for (const id of [...waiters.keys()]) rejectWaiters(id, () => new ClosedError('peer.connect'))
+    dispatch({ type: 'connections/stopped', at: now() })
+    connector.close()
+    for (const each of [...closeWaiters.values()]) for (const done of each) done()
+    for (const source of [peersSource, changesSource, errorsSource, progressSource]) source.close()
+  }
+
+  const errors = (): Source<ConnectionError> => errorsSource.open()
+
+  const api = {
+    peer: {
+      addRoute: syncCall((route: unknown) => addRoute(route)),
+      removeRoute: syncCall((route: unknown) => removeRoute(route)),
+      setPriority: syncCall((change: unknown) => setPriority(change)),
+      setLongTerm: syncCall((change: unknown) => setLongTerm(change)),
+      connect: asyncCall((target: unknown) => connect(target)),
+      disconnect: asyncCall((target: unknown) => disconnect(target)),
+      get: syncCall((target: unknown) => get(target)),
+      list: syncCall(() => list()),
+      explain: syncCall((target: unknown) => explainTarget(target)),
+      remotePeerConnected: (...args: [target?: unknown, connection?: unknown, cb?: Callback<boolean>]): boolean => {
+        const cb = args.find((each): each is Callback<boolean> => typeof each === 'function')
+        const [target, connection] = args.filter((each) => each !== cb)
+        return syncCall(() => remotePeerConnected(target, connection))(cb)
+      },
+      remotePeerDisconnected: syncCall((target: unknown) => remotePeerDisconnected(target)),
+    },
+    peers: (options?: unknown): Source<PeerView | PeerRemoved | { readonly sync: true }> =>
+      peersSource.open(toSourceOptions(options)),
+    connections: {
+      start: syncCall(() => start()),
+      stop: syncCall(() => stop()),
+      setMaxByType: syncCall((max: unknown) => setMaxByType(max)),
+      setLifetime: syncCall((lifetimeMs: unknown) => setLifetime(lifetimeMs)),
+      status: syncCall((): Status => statusOf(state(), Math.max(now(), state().now))),
+      changes: (): Source<ConnectionChange> => changesSource.open(),
+      errors,
+    },
+    /** The spelling of the original proposal; the same source. */
+    connection: { errors },
+    initialSync: {
+      start: syncCall((peer?: unknown) => startSync(peer)),
+      stop: syncCall(() => stopSync()),
+      progress: (): Source<SyncProgress> => progressSource.open(),
+    },
+    /** Adds a hook that sees, and may change, each change of priority. Returns the function that removes it. */
+    onPrioritise: (fn: PrioritiseHook): (() => void) => {
+      if (typeof fn !== 'function') throw new InvalidArgumentError('onPrioritise', 'a function', fn)
+      // A wrapper of its own for each call, so that the same function may be added twice and removed once.
+      const hook: PrioritiseHook = (change) => fn(change)
+      hooks.add(hook)
+      return () => {
+        hooks.delete(hook)
+      }
+    },
+    priority: PRIORITY,
+    help: syncCall(() => HELP),
+    close: syncCall(() => close()),
+    /** For adapters in the same process: events of the machine and the stack, and the state. Never over the wire. */
+    internal: {
+      store,
+      clock,
+      random,
+      selfId,
+      connectionOf: (id: FeedId): unknown => connector.get(id),
+      accept: (id: FeedId, connection: unknown, direction: Direction, address: Address | null): void =>
+        connector.accept(id, connection, direction, address),
+      isDialing: (id: FeedId): boolean => connector.isDialing(id),
+      /** The connected peer that an initial sync goes with, or null. */
+      syncPeer: (): FeedId | null => keptPeer(state()),
+      isBanned: (id: FeedId): boolean => state().peers.get(id)?.priority === 'BANNED',
+      woke: probeConnections,
+      networkChanged: probeConnections,
+      online: probeConnections,
+      offline: (): void => dispatch({ type: 'environment/offline', at: now() }),
+      pinged: (peer: FeedId, rttMs: number, skewMs: number): void =>
+        dispatch({ type: 'connection/pinged', at: now(), peer, rttMs, skewMs }),
+      transferred: (peer: FeedId): void => dispatch({ type: 'connection/transferred', at: now(), peer }),
+      reportProgress,
+      load,
+      /** Nothing is dialed or closed until `resume`: while the table is read from disk. */
+      pause: (): void => scheduler.pause(),
+      resume: (): void => scheduler.resume(),
+      wakeAt: (): number | null => scheduler.wakeAt(),
+      isClosed: (): boolean => isClosed,
+    },
+  }
+
+  if (isAutostarted) start()
+  return api
+}

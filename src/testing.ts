@@ -1,0 +1,134 @@
+/**
+ * For people who test their own modules against the manager: a virtual clock and a simulated network. Nothing here sleeps;
+ * time moves when the test says so.
+ */
+import type { Clock } from './shell/clock'
+import type { ConnectToPeer } from './shell/connector'
+
+export { seededRandom } from './shell/random'
+export * from './simulated-network'
+export type { Clock, ConnectToPeer }
+
+interface Timer {
+  readonly id: number
+  readonly at: number
+  readonly fn: () => void
+}
+
+export interface VirtualClock extends Clock {
+  /** Runs what is due within `ms`, each timer at its own time, those set on the way included. */
+  advance(ms: number): void
+  /** As `advance`, and lets promises settle in between: for code that awaits. */
+  advanceAsync(ms: number): Promise<void>
+  /** Runs what was deferred and what is due now. */
+  flush(): void
+  /** Lets the wall clock jump without any timer running (suspend, or set by hand). */
+  jump(ms: number): void
+  /** How many timers are set. */
+  readonly pending: number
+  /** How many timers have fired so far. */
+  readonly fired: number
+}
+
+/** Steps that one call of `advance` may take before it is taken for an endless loop. */
+const MAX_STEPS = 1_000_000
+/** The same for `advanceAsync`, whose steps take longer. */
+const MAX_ASYNC_STEPS = 100_000
+
+/** A clock that starts at a real date and visits due times one by one, ties in order of setting. */
+export function virtualClock(startAt: number = Date.UTC(2026, 0, 1)): VirtualClock {
+  let now = startAt
+  let lastId = 0
+  let fired = 0
+  // Timers run on elapsed time, not on the wall clock: a jump does not bring them nearer.
+  let elapsed = 0
+  const timers = new Map<number, Timer>()
+  let deferred: (() => void)[] = []
+
+  const flush = (): void => {
+    for (let steps = 0; deferred.length > 0; steps++) {
+      if (steps > MAX_STEPS) throw new Error('virtualClock: deferred functions defer each other without end')
+      const batch = deferred
+      deferred = []
+      for (const fn of batch) fn()
+    }
+  }
+
+  const nextUntil = (end: number): Timer | null => {
+    let next: Timer | null = null
+    for (const timer of timers.values())
+      if (timer.at <= end && (!next || timer.at < next.at || (timer.at === next.at && timer.id < next.id))) next = timer
+    return next
+  }
+
+  const fire = (timer: Timer): void => {
+    timers.delete(timer.id)
+    if (timer.at > elapsed) {
+      now += timer.at - elapsed
+      elapsed = timer.at
+    }
+    fired++
+    timer.fn()
+    flush()
+  }
+
+  const finish = (end: number): void => {
+    now += end - elapsed
+    elapsed = end
+  }
+
+  return {
+    now: () => now,
+    setTimeout: (fn, ms) => {
+      const id = ++lastId
+      timers.set(id, { id, at: elapsed + Math.max(0, ms), fn })
+      return id
+    },
+    clearTimeout: (id) => {
+      timers.delete(id as number)
+    },
+    defer: (fn) => {
+      deferred.push(fn)
+    },
+    advance: (ms) => {
+      const end = elapsed + ms
+      flush()
+      for (let steps = 0; ; steps++) {
+        if (steps > MAX_STEPS) throw new Error(`virtualClock: more than ${MAX_STEPS} timers within ${ms} ms`)
+        const timer = nextUntil(end)
+        if (!timer) break
+        fire(timer)
+      }
+      finish(end)
+    },
+    advanceAsync: async (ms) => {
+      const end = elapsed + ms
+      const settle = async (): Promise<void> => {
+        for (let turn = 0; turn < 20; turn++) {
+          await Promise.resolve()
+          flush()
+        }
+      }
+      await settle()
+      for (let steps = 0; ; steps++) {
+        if (steps > MAX_ASYNC_STEPS)
+          throw new Error(`virtualClock: more than ${MAX_ASYNC_STEPS} timers within ${ms} ms`)
+        const timer = nextUntil(end)
+        if (!timer) break
+        fire(timer)
+        await settle()
+      }
+      finish(end)
+    },
+    flush,
+    jump: (ms) => {
+      now += ms
+    },
+    get pending() {
+      return timers.size
+    },
+    get fired() {
+      return fired
+    },
+  }
+}
