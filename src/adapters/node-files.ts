@@ -1,0 +1,188 @@
+/**
+ * The table on a real disk, for Node: `<folder>/connection-manager.json`, replaced atomically. What stands in the file, and
+ * when it is written, is decided elsewhere (core/snapshot.ts, shell/persistence.ts).
+ *
+ * A write goes to a temporary file beside the real one, which is forced to disk and then renamed over it: a process killed
+ * at any moment leaves the old text or the new one, and at worst a temporary file that the next start removes. Without the
+ * fsync before the rename, ext4 and others may write the name before the content, and a power cut leaves an empty file.
+ */
+import { promises as fs } from 'fs'
+import { basename, dirname, join } from 'path'
+
+import type { Clock } from '../shell/clock'
+import type { FileStore } from '../shell/persistence'
+
+export const TABLE_FILE = 'connection-manager.json'
+
+/** The texts of the tables that older software left; null: there is none. */
+export interface LegacyTexts {
+  readonly connJson: string | null
+  readonly gossipJson: string | null
+}
+
+/** Owner only: the table says whom its owner knows, and from where. */
+const FILE_MODE = 0o600
+/** Virus scanners and backups hold a file for a moment, mostly on Windows; all processes together may run out of handles. */
+const PASSING_CODES: readonly string[] =
+  process.platform === 'win32'
+    ? ['EBUSY', 'EMFILE', 'ENFILE', 'EAGAIN', 'EPERM', 'EACCES']
+    : ['EBUSY', 'EMFILE', 'ENFILE', 'EAGAIN']
+const RETRY_PAUSES_MS: readonly number[] = [20, 40, 80, 160, 320]
+/** A folder cannot be opened or forced to disk on Windows and on some file systems of phones. */
+const NO_FOLDER_SYNC_CODES: readonly string[] = ['EISDIR', 'EPERM', 'EACCES', 'EINVAL', 'ENOTSUP', 'ENOSYS', 'EBADF']
+/** Names tried for a file that is set aside. */
+const MAX_NAMES = 100
+
+/** Temporary files that this process is writing: a second manager on the same folder must not sweep them away. */
+const inProgress = new Set<string>()
+let lastTemporary = 0
+
+/** The table in `folder`, which is made if it is missing. `clock`: for the names of set-aside files and short pauses. */
+export function nodeFiles(folder: string, clock: Pick<Clock, 'now' | 'setTimeout'>): FileStore {
+  const path = join(folder, TABLE_FILE)
+  return {
+    path,
+    read: async () => {
+      await sweep(folder)
+      const content = await readIfPresent(path, clock)
+      return content === null ? null : content.toString('utf8')
+    },
+    write: async (text) => {
+      await fs.mkdir(folder, { recursive: true })
+      await replace(path, text, clock)
+      await syncFolder(folder)
+    },
+    setAside: async () => {
+      const target = await freeName(`${path}.corrupt-${stamp(clock.now())}`)
+      await patiently(clock, () => fs.rename(path, target))
+      await syncFolder(folder)
+      return basename(target)
+    },
+    copyAside: async () => {
+      const target = await freeName(`${path}.corrupt-${stamp(clock.now())}`)
+      await replace(target, await patiently(clock, () => fs.readFile(path)), clock)
+      await syncFolder(folder)
+      return basename(target)
+    },
+  }
+}
+
+/** Reads `conn.json` and `gossip.json` and leaves them as they are. Rejects if one is there and cannot be read. */
+export async function readLegacyTexts(folder: string, clock: Pick<Clock, 'setTimeout'>): Promise<LegacyTexts> {
+  const connJson = await readIfPresent(join(folder, 'conn.json'), clock)
+  const gossipJson = await readIfPresent(join(folder, 'gossip.json'), clock)
+  return {
+    connJson: connJson === null ? null : connJson.toString('utf8'),
+    gossipJson: gossipJson === null ? null : gossipJson.toString('utf8'),
+  }
+}
+
+async function readIfPresent(path: string, clock: Pick<Clock, 'setTimeout'>): Promise<Buffer | null> {
+  try {
+    return await patiently(clock, () => fs.readFile(path))
+  } catch (error) {
+    // Only this says that nothing is there. ENOTDIR, EACCES, EIO, … say that we cannot know.
+    if (codeOf(error) === 'ENOENT') return null
+    throw error
+  }
+}
+
+/** Puts a file with this content at `path`, in place of any other, by way of a temporary one. */
+async function replace(path: string, content: string | Buffer, clock: Pick<Clock, 'setTimeout'>): Promise<void> {
+  const temporary = join(dirname(path), `${TABLE_FILE}.${process.pid}.${++lastTemporary}.tmp`)
+  inProgress.add(temporary)
+  try {
+    await writeDurably(temporary, content, clock)
+    await patiently(clock, () => fs.rename(temporary, path))
+  } catch (error) {
+    await remove(temporary)
+    throw error
+  } finally {
+    inProgress.delete(temporary)
+  }
+}
+
+async function writeDurably(path: string, content: string | Buffer, clock: Pick<Clock, 'setTimeout'>): Promise<void> {
+  // What a killed process of the same number left; in a container all have the same.
+  await remove(path)
+  // Exclusive: a link that somebody put there is not followed.
+  const file = await patiently(clock, () => fs.open(path, 'wx', FILE_MODE))
+  try {
+    await file.writeFile(content)
+    await file.sync()
+  } finally {
+    await file.close()
+  }
+}
+
+/** Makes the rename itself last, where the system can. */
+async function syncFolder(folder: string): Promise<void> {
+  try {
+    const handle = await fs.open(folder, 'r')
+    try {
+      await handle.sync()
+    } finally {
+      await handle.close()
+    }
+  } catch (error) {
+    if (!NO_FOLDER_SYNC_CODES.includes(codeOf(error))) throw error
+  }
+}
+
+/** Removes what killed processes left. Whatever goes wrong here is no reason to do without the table. */
+async function sweep(folder: string): Promise<void> {
+  let names: string[]
+  try {
+    names = await fs.readdir(folder)
+  } catch {
+    return
+  }
+  for (const name of names) {
+    const isTemporary = name.startsWith(`${TABLE_FILE}.`) && /^\d+\.\d+\.tmp$/.test(name.slice(TABLE_FILE.length + 1))
+    if (isTemporary && !inProgress.has(join(folder, name))) await remove(join(folder, name))
+  }
+}
+
+async function remove(path: string): Promise<void> {
+  try {
+    await fs.unlink(path)
+  } catch {
+    // It is gone already, or the next start tries again.
+  }
+}
+
+async function freeName(path: string): Promise<string> {
+  for (let i = 1; i <= MAX_NAMES; i++) {
+    const name = i === 1 ? path : `${path}-${i}`
+    try {
+      await fs.lstat(name)
+    } catch (error) {
+      if (codeOf(error) === 'ENOENT') return name
+      throw error
+    }
+  }
+  throw new Error(`no free name like ${path}`)
+}
+
+/** Without colons, which Windows does not allow in names. */
+function stamp(now: number): string {
+  return new Date(now).toISOString().replace(/[:.]/g, '-')
+}
+
+async function patiently<T>(clock: Pick<Clock, 'setTimeout'>, act: () => Promise<T>): Promise<T> {
+  for (const pauseMs of RETRY_PAUSES_MS) {
+    try {
+      return await act()
+    } catch (error) {
+      if (!PASSING_CODES.includes(codeOf(error))) throw error
+    }
+    await new Promise<void>((resolve) => {
+      clock.setTimeout(resolve, pauseMs)
+    })
+  }
+  return act()
+}
+
+function codeOf(error: unknown): string {
+  return String((error as { readonly code?: unknown } | null)?.code ?? '')
+}
