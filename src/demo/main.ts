@@ -1,0 +1,229 @@
+/**
+ * `npm start`: a small network of real sbots on loopback, watched from one of them. Without a terminal it prints plain lines;
+ * `--seconds N` ends by itself with a summary and exit code 0, or 1 if a message did not reach a peer that could be reached.
+ */
+import { randomBytes } from 'crypto'
+
+import pull = require('pull-stream')
+
+import { generate } from 'ssb-keys'
+
+import type Manager = require('../index')
+
+import { bootHangingHost, bootSbot, freePort, removeFolder, type Sbot } from './network'
+import { type Row, render } from './table'
+
+const EVERY_MS = 500
+const PUBLISH_EVERY_MS = 2_000
+/** Before the end nobody publishes or goes away any more, so that what is under way can arrive. */
+const QUIET_MS = 7_000
+
+interface Figure {
+  readonly name: string
+  readonly note: string
+  readonly id: string
+  sbot: Sbot | null
+}
+
+function parseSeconds(args: readonly string[]): number | null {
+  const at = args.indexOf('--seconds')
+  if (at < 0) return null
+  const seconds = Number(args[at + 1])
+  if (!Number.isFinite(seconds) || seconds < 1 || seconds > 86_400) {
+    process.stderr.write('usage: npm start -- [--seconds N], N from 1 to 86400\n')
+    process.exit(2)
+  }
+  return seconds
+}
+
+const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
+const stamp = (): string => new Date().toISOString().slice(11, 19)
+
+async function main(): Promise<number> {
+  const seconds = parseSeconds(process.argv.slice(2))
+  const isTerminal = process.stdout.isTTY === true
+  const say = (line: string): void => {
+    if (!isTerminal) process.stdout.write(`${line}\n`)
+  }
+  // The stack reports each failed handshake on stderr; here they are meant to fail, and the table says so.
+  console.error = () => {}
+
+  process.stdout.write('booting six sbots (secret-stack, ssb-db2, ssb-ebt, ssb-friends) on loopback …\n')
+  const shs = randomBytes(32).toString('base64')
+  const me = await bootSbot({ name: 'me', shs })
+  const [alice, bob, carol, frank, grace] = (await Promise.all(
+    ['alice', 'bob', 'carol', 'frank', 'grace'].map((name) => bootSbot({ name, shs })),
+  )) as [Sbot, Sbot, Sbot, Sbot, Sbot]
+  const hanging = await bootHangingHost()
+  const deadKey = generate().id.slice(1, -'.ed25519'.length)
+  const hangKey = generate().id.slice(1, -'.ed25519'.length)
+
+  const figures: Figure[] = [
+    { name: 'alice', note: 'up all the time', id: alice.id, sbot: alice },
+    { name: 'bob', note: 'two routes, one of them dead', id: bob.id, sbot: bob },
+    { name: 'carol', note: 'comes and goes', id: carol.id, sbot: carol },
+    { name: 'dave', note: 'down', id: `@${deadKey}.ed25519`, sbot: null },
+    { name: 'erin', note: 'hangs in the handshake', id: `@${hangKey}.ed25519`, sbot: null },
+    { name: 'frank', note: 'banned', id: frank.id, sbot: frank },
+    { name: 'grace', note: 'no route known: she dials us', id: grace.id, sbot: grace },
+  ]
+  const nameOf = (id: string): string => figures.find((figure) => figure.id === id)?.name ?? 'me'
+  const friends = (): Sbot[] => [me, alice, bob, figures[2]?.sbot, grace].filter((each): each is Sbot => Boolean(each))
+
+  // Everybody follows everybody; frank only follows, and nobody follows him.
+  const circle = [me, alice, bob, carol, grace]
+  for (const one of circle)
+    for (const other of circle)
+      if (one !== other) await one.publish({ type: 'contact', contact: other.id, following: true })
+  for (const one of circle) for (let n = 1; n <= 5; n++) await one.publish({ type: 'post', text: `${one.name} ${n}` })
+
+  const { manager } = me
+  manager.peer.addRoute({ address: alice.address, source: 'manual', priority: 'HIGH' })
+  manager.peer.addRoute({ address: `net:127.0.0.1:${await freePort()}~shs:${bob.id.slice(1, -8)}`, priority: 'HIGH' })
+  manager.peer.addRoute({ address: bob.address, priority: 'HIGH' })
+  manager.peer.addRoute({ address: carol.address, priority: 'HIGH' })
+  manager.peer.addRoute({ address: `net:127.0.0.1:${await freePort()}~shs:${deadKey}` })
+  manager.peer.addRoute({ address: `net:127.0.0.1:${hanging.port}~shs:${hangKey}` })
+  manager.peer.addRoute({ address: frank.address })
+  manager.peer.setPriority({ id: frank.id, priority: 'BANNED' })
+  for (const other of [frank, grace, carol]) other.manager.peer.addRoute({ address: me.address, priority: 'HIGH' })
+
+  let hasRefused = false
+  pull(
+    manager.connections.changes(),
+    pull.drain(
+      (change: Manager.ConnectionChange) => {
+        const where = change.address === null ? '' : ` ${change.address.split('~')[0]}`
+        const why = change.reason === null ? '' : ` (${change.reason})`
+        say(`${stamp()} ${change.type} ${nameOf(change.peer)}${where}${why}`)
+      },
+      () => {},
+    ),
+  )
+  pull(
+    frank.manager.connections.errors(),
+    pull.drain(
+      () => {
+        if (!hasRefused) say(`${stamp()} frank, who is banned, dialed us and was refused`)
+        hasRefused = true
+      },
+      () => {},
+    ),
+  )
+
+  for (const each of [me, alice, bob, carol, frank, grace]) each.manager.connections.start()
+  const startedAt = Date.now()
+  const endsAt = seconds === null ? Number.POSITIVE_INFINITY : startedAt + seconds * 1000
+
+  let isOver = false
+  let interrupt: () => void = () => {}
+  const interrupted = new Promise<void>((resolve) => {
+    interrupt = resolve
+  })
+  process.once('SIGINT', interrupt)
+  process.once('SIGTERM', interrupt)
+
+  /** How many messages there are of each feed, as its owner counts them; carol keeps her count while she is away. */
+  const published: Record<string, number> = {}
+  const snapshot = async (): Promise<Row[]> => {
+    for (const each of friends()) published[each.id] = (await each.clock())[each.id] ?? published[each.id] ?? 0
+    const mine = await me.clock()
+    return figures.map((figure): Row => {
+      const all = published[figure.id]
+      return {
+        name: figure.name,
+        note: figure.note,
+        peer: manager.peer.get(figure.id),
+        explanation: manager.peer.explain(figure.id),
+        messages: all === undefined ? null : { have: mine[figure.id] ?? 0, all },
+      }
+    })
+  }
+
+  const draw = async (): Promise<void> => {
+    const rows = await snapshot()
+    const width = Math.max(100, process.stdout.columns || 120)
+    const head = `sbot-connection-manager · ${Math.round((Date.now() - startedAt) / 1000)} s · Ctrl-C ends`
+    const notes = figures.map((figure) => `${figure.name}: ${figure.note}`).join(' · ')
+    const lines = [head, '', ...render(rows, manager.connections.status(), Date.now(), width), '', notes]
+    process.stdout.write(`\x1b[H\x1b[2J${lines.map((line) => line.slice(0, width)).join('\n')}\n`)
+  }
+
+  const publishing = async (): Promise<void> => {
+    for (let n = 6; !isOver && Date.now() < endsAt - QUIET_MS; n++) {
+      await sleep(PUBLISH_EVERY_MS)
+      const present = friends()
+      const author = present[n % present.length]
+      if (author && !isOver) await author.publish({ type: 'post', text: `${author.name} ${n}` }).catch(() => {})
+    }
+  }
+
+  const comingAndGoing = async (): Promise<void> => {
+    const figure = figures[2]
+    if (!figure) return
+    while (!isOver && Date.now() + 4_000 + 3_000 < endsAt - QUIET_MS / 2) {
+      await sleep(4_000)
+      if (isOver || !figure.sbot) return
+      const { path, port } = figure.sbot
+      const leaving = figure.sbot
+      published[leaving.id] = (await leaving.clock())[leaving.id] ?? 0
+      figure.sbot = null
+      await leaving.close()
+      say(`${stamp()} carol has gone`)
+      await sleep(3_000)
+      if (isOver) return
+      figure.sbot = await bootSbot({ name: 'carol', shs, path, port })
+      figure.sbot.manager.connections.start()
+      say(`${stamp()} carol is back`)
+      if (seconds !== null) return
+      await sleep(12_000)
+    }
+  }
+
+  const jobs = [publishing(), comingAndGoing()]
+  while (Date.now() < endsAt) {
+    if (isTerminal) await draw()
+    const stop = await Promise.race([sleep(Math.min(EVERY_MS, endsAt - Date.now())), interrupted.then(() => 'stop')])
+    if (stop === 'stop') break
+  }
+  isOver = true
+  await Promise.all(jobs)
+
+  const rows = await snapshot()
+  process.stdout.write(`\n${render(rows, manager.connections.status(), Date.now(), 130).join('\n')}\n\n`)
+  const missing: string[] = []
+  let total = 0
+  for (const reader of friends()) {
+    const clock = await reader.clock()
+    for (const author of circle) {
+      const all = published[author.id] ?? 0
+      total += all
+      const have = Math.min(all, clock[author.id] ?? 0)
+      if (have < all) missing.push(`${reader.name} lacks ${all - have} of ${all} messages of ${author.name}`)
+    }
+  }
+  const frankHas = Object.keys(await frank.clock()).filter((id) => id !== frank.id).length
+  process.stdout.write(
+    missing.length === 0
+      ? `all messages reached every peer that could be reached: ${friends().length} peers, ${total} copies\n`
+      : `${missing.join('\n')}\n`,
+  )
+  process.stdout.write(
+    `frank, who is banned, ${frankHas === 0 ? 'got nothing' : 'GOT SOMETHING'} and ${hasRefused ? 'was refused' : 'never called'}; ` +
+      'dave is down and erin hangs: nobody could reach them\n',
+  )
+
+  await Promise.all([...friends(), frank].map((each) => each.close()))
+  await hanging.close()
+  for (const each of [me, alice, bob, carol, frank, grace]) removeFolder(each.path)
+  return missing.length === 0 && frankHas === 0 ? 0 : 1
+}
+
+main().then(
+  // Sockets of dials that hang would keep the process for minutes.
+  (code) => process.exit(code),
+  (error) => {
+    process.stderr.write(`${error instanceof Error ? error.stack : error}\n`)
+    process.exit(1)
+  },
+)

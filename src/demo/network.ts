@@ -1,0 +1,170 @@
+/**
+ * Real sbots for the demo, in this process and on loopback: secret-stack, ssb-db2, ssb-ebt, ssb-friends and this manager.
+ * Needs the development dependencies, so it is not part of the published package.
+ */
+import { mkdtempSync, rmSync } from 'fs'
+import { createServer, type Server, type Socket } from 'net'
+import { tmpdir } from 'os'
+import { join } from 'path'
+
+import pull = require('pull-stream')
+import SecretStack = require('secret-stack')
+
+import { loadOrCreateSync } from 'ssb-keys'
+
+import Manager = require('../index')
+
+type Api = Pick<Manager.ConnectionManager, 'peer' | 'peers' | 'connections' | 'initialSync' | 'priority'>
+
+export interface Sbot {
+  readonly name: string
+  readonly id: string
+  readonly port: number
+  readonly path: string
+  readonly address: string
+  readonly manager: Api
+  publish(content: object): Promise<unknown>
+  /** The latest sequence number by feed: what this sbot has. */
+  clock(): Promise<Record<string, number>>
+  close(): Promise<void>
+}
+
+interface Stack extends SecretStack.Stack {
+  readonly connectionManager: Api
+  readonly db: { create(options: object, cb: (error: unknown, message?: unknown) => void): void }
+  readonly ebt: { request(feed: string, isWanted: boolean): void; block(from: string, to: string, is: boolean): void }
+  readonly friends: { hopStream(options: object): pull.Source<Record<string, number>> }
+  getVectorClock(cb: (error: unknown, clock?: Record<string, number>) => void): void
+}
+
+/** What a replication scheduler does for friends: ask for the feeds of everybody within two hops. */
+const requestFriends = {
+  name: 'demoRequestFriends',
+  init(sbot: Stack): void {
+    sbot.ebt.request(sbot.id, true)
+    pull(
+      sbot.friends.hopStream({ live: true, old: true }),
+      pull.drain(
+        (hops) => {
+          for (const [feed, distance] of Object.entries(hops))
+            if (feed !== sbot.id) sbot.ebt.request(feed, distance >= 0 && distance <= 2)
+        },
+        () => {},
+      ),
+    )
+  },
+}
+
+export function makeFolder(name: string): string {
+  return mkdtempSync(join(tmpdir(), `connection-manager-demo-${name}-`))
+}
+
+export function removeFolder(path: string): void {
+  rmSync(path, { recursive: true, force: true, maxRetries: 5, retryDelay: 50 })
+}
+
+/** Boots a sbot; with the path and port of an earlier one, the same sbot again. */
+export async function bootSbot(options: {
+  readonly name: string
+  readonly shs: string
+  readonly path?: string
+  readonly port?: number
+}): Promise<Sbot> {
+  const { name, shs } = options
+  const path = options.path ?? makeFolder(name)
+  const port = options.port ?? (await freePort())
+  const keys = loadOrCreateSync(join(path, 'secret'))
+  const stack = SecretStack({ caps: { shs } })
+  for (const plugin of [
+    'ssb-master',
+    'ssb-db2/core',
+    'ssb-classic',
+    'ssb-box',
+    'ssb-db2/compat/publish',
+    'ssb-db2/compat/ebt',
+    'ssb-db2/compat/db',
+    'ssb-ebt',
+    'ssb-friends',
+  ])
+    stack.use(require(plugin))
+  stack.use(requestFriends).use(Manager)
+  const sbot = stack({
+    path,
+    keys,
+    caps: { shs },
+    timers: { inactivity: 120_000, handshake: 30_000 },
+    connections: {
+      incoming: { net: [{ scope: ['device', 'local', 'public'], host: '127.0.0.1', port, transform: 'shs' }] },
+      outgoing: { net: [{ transform: 'shs' }] },
+    },
+    friends: { hops: 2 },
+    connectionManager: { maxByType: { net: 5 } },
+  }) as Stack
+  let isClosed = false
+  return {
+    name,
+    id: sbot.id,
+    port,
+    path,
+    address: `net:127.0.0.1:${port}~shs:${sbot.id.slice(1, -'.ed25519'.length)}`,
+    manager: sbot.connectionManager,
+    publish: (content) =>
+      new Promise((resolve, reject) => {
+        sbot.db.create({ keys, feedFormat: 'classic', content }, (error, message) =>
+          error ? reject(error) : resolve(message),
+        )
+      }),
+    clock: () =>
+      new Promise((resolve, reject) => {
+        if (isClosed) return resolve({})
+        sbot.getVectorClock((error, clock) => (error ? reject(error) : resolve(clock ?? {})))
+      }),
+    close: () =>
+      new Promise((resolve) => {
+        isClosed = true
+        sbot.close(true, () => resolve())
+      }),
+  }
+}
+
+/** A port on which nothing listens. */
+export function freePort(): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const server = createServer()
+    server.once('error', reject)
+    server.listen(0, '127.0.0.1', () => {
+      const address = server.address()
+      const port = typeof address === 'object' && address ? address.port : 0
+      server.close(() => resolve(port))
+    })
+  })
+}
+
+export interface HangingHost {
+  readonly port: number
+  close(): Promise<void>
+}
+
+/** Accepts connections and never says a word: a dial hangs in the handshake. */
+export function bootHangingHost(): Promise<HangingHost> {
+  const sockets = new Set<Socket>()
+  const server: Server = createServer((socket) => {
+    sockets.add(socket)
+    socket.on('error', () => {})
+    socket.on('close', () => sockets.delete(socket))
+  })
+  return new Promise((resolve, reject) => {
+    server.once('error', reject)
+    server.listen(0, '127.0.0.1', () => {
+      const address = server.address()
+      resolve({
+        port: typeof address === 'object' && address ? address.port : 0,
+        close: () =>
+          new Promise((done) => {
+            for (const socket of sockets) socket.destroy()
+            server.close(() => done())
+          }),
+      })
+    })
+  })
+}
