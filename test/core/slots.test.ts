@@ -1,0 +1,436 @@
+/** DESIGN 4, "Off by default", "Slots" and "Overcommit": in rounds, each with everything that may happen in it. */
+import test = require('tape')
+
+import { dialsWanted } from '../../src/core/refusal'
+import { CLOSING_TIMEOUT_MS, occupancyOf } from '../../src/core/table'
+import { DAY, HOUR, idOf, MINUTE, options, report, SECOND, serialise, slots, World } from '../support/builders'
+
+const effects = (done: readonly { readonly effect: string }[]): string[] => done.map(({ effect }) => effect)
+const sorted = (list: readonly string[]): string[] => [...list].sort()
+/** Everybody on one host each, so that no two are throttled together. */
+const people = (count: number): string[] => Array.from({ length: count }, (_, i) => `p${i}`)
+
+// ---- off by default -----------------------------------------------------------------------------------------------------
+
+test('nothing is dialed before start, however long one waits', (t) => {
+  const world = new World()
+  world.addAll(['alice', 'bob/lan', 'carol/onion'])
+  world.longTerm('alice')
+  t.deepEqual(world.elapse(400 * DAY), [])
+  t.equal(world.wakeAt(), null, 'and no timer is set')
+  world.dispatch({ type: 'connections/started' })
+  t.deepEqual(sorted(world.settle()), ['dial alice (longTerm)', 'dial bob/lan', 'dial carol/onion'])
+  t.end()
+})
+
+test('stop cancels dials, hangs up all peers and clears every timer', (t) => {
+  const world = World.started()
+  world.addAll(['alice', 'bob', 'carol'])
+  world.longTerm('alice')
+  world.settle()
+  world.connect('alice')
+  world.connect('bob')
+  world.callIn('dave')
+  world.request('carol')
+  world.dispatch({ type: 'connections/stopped' })
+  t.deepEqual(sorted(world.settle()), ['close alice stopped', 'close bob stopped', 'close dave stopped'])
+  t.deepEqual(world.inFlight(), [], 'the dial to carol no longer counts')
+  t.equal(world.state.requests.size, 0, 'nor does the wish for it')
+  t.equal(world.state.lingering.length, 1, 'but its socket does')
+  for (const name of ['alice', 'bob', 'dave']) world.close(name)
+  t.equal(world.wakeAt(), null)
+  t.deepEqual(world.elapse(400 * DAY), [])
+  t.end()
+})
+
+test('start and stop are idempotent and leak nothing, however often they are called', (t) => {
+  const world = World.started()
+  world.addAll(['alice', 'bob', 'carol'])
+  world.settle()
+  const once = serialise(world.state)
+  world.dispatch({ type: 'connections/started' })
+  t.equal(serialise(world.state), once, 'a second start changes nothing')
+  world.dispatch({ type: 'connections/stopped' })
+  const stopped = serialise(world.dispatch({ type: 'connections/stopped' }))
+  t.equal(serialise(world.dispatch({ type: 'connections/stopped' })), stopped, 'nor does a third stop')
+  for (let i = 0; i < 200; i++) {
+    world.dispatch({ type: 'connections/started' })
+    world.settle()
+    world.dispatch({ type: 'connections/stopped' })
+    t.equal(world.settle().length, 0)
+  }
+  t.ok(
+    world.state.lingering.length <= 32,
+    'sockets of cancelled dials are counted, and no more are opened than allowed',
+  )
+  t.equal(world.state.attemptCount, 0)
+  world.now += 3 * MINUTE
+  world.dispatch({ type: 'connections/started' })
+  t.equal(world.settle().length, 3, 'after three minutes nobody believes in those sockets any more')
+  t.end()
+})
+
+test('a local client, which has our own id, is never touched', (t) => {
+  const world = new World(options({ maxInbound: 0, lifetimeMs: SECOND }))
+  world.dispatch({ type: 'connections/started' })
+  const before = serialise(world.state)
+  world.callIn('self')
+  world.prioritise('self', 'BANNED')
+  world.longTerm('self')
+  world.add('self')
+  t.equal(serialise(world.state), before, 'it is not even seen')
+  world.dispatch({ type: 'connections/stopped' })
+  t.deepEqual(world.elapse(HOUR), [])
+  t.end()
+})
+
+// ---- slots --------------------------------------------------------------------------------------------------------------
+
+test('each class has its own slots; a class that nobody named has none', (t) => {
+  const world = World.started({ maxDialing: 100 })
+  for (const form of ['', '/rtc', '/onion', '/ws', '/wss', '/lan', '/bt', '/tunnel-room', '/unix'])
+    world.addAll(people(8).map((name) => `${name}${form.slice(1)}${form}`))
+  const count = (name: string) => occupancyOf(world.state, name).dialing
+  world.settle()
+  const counts: { [name: string]: number } = {}
+  for (const name of ['net', 'rtc', 'onion', 'ws', 'wss', 'local', 'bt', 'tunnel', 'unix']) counts[name] = count(name)
+  t.deepEqual(counts, { net: 3, rtc: 3, onion: 3, ws: 0, wss: 0, local: 5, bt: 0, tunnel: 0, unix: 0 })
+  world.setMax({ ws: 1, bt: 2 })
+  t.equal(world.settle().length, 3, 'setting a maximum opens its slots at once')
+  t.deepEqual([count('ws'), count('bt'), count('net')], [1, 2, 3], 'and leaves the others')
+  t.end()
+})
+
+test('a dial occupies its slot until it has failed', (t) => {
+  const world = World.started(slots({ net: 1 }))
+  world.addAll(['alice', 'bob'])
+  t.equal(world.settle().length, 1)
+  const [first = '', second = ''] = world.inFlight()[0] === 'alice' ? ['alice', 'bob'] : ['bob', 'alice']
+  t.deepEqual(effects(world.elapse(9_999)), [], 'the other one waits')
+  world.fail(first)
+  t.deepEqual(world.settle(), [`dial ${second}`])
+  t.end()
+})
+
+test('a closing connection occupies its slot until the close is confirmed', (t) => {
+  const world = World.started(slots({ net: 1 }))
+  world.add('alice')
+  world.settle()
+  world.connect('alice')
+  world.add('bob')
+  t.deepEqual(world.settle(), [])
+  world.hold('alice')
+  world.askToClose('alice', 'disconnected')
+  t.deepEqual(world.settle(), ['close alice disconnected'])
+  t.deepEqual(world.elapse(CLOSING_TIMEOUT_MS - 1), [])
+  world.close('alice')
+  t.deepEqual(world.settle(), ['dial bob'])
+  t.end()
+})
+
+test('a close that is never confirmed is taken for done after five seconds', (t) => {
+  const world = World.started(slots({ net: 1 }))
+  world.add('alice')
+  world.settle()
+  world.connect('alice')
+  world.add('bob')
+  world.hold('alice')
+  world.askToClose('alice', 'dead')
+  t.deepEqual(world.settle(), ['close alice dead'])
+  t.equal(world.wakeAt(), world.now + 5_000)
+  t.deepEqual(world.elapse(4_999), [])
+  t.deepEqual(effects(world.elapse(1)), ['lose alice', 'dial bob'])
+  t.end()
+})
+
+test('lowering a maximum hangs up the surplus, worst first', (t) => {
+  const world = World.started(slots({ net: 4 }))
+  for (const name of ['alice', 'bob', 'carol', 'dave']) {
+    world.add(name)
+    world.settle()
+    world.connect(name)
+    world.now += MINUTE
+  }
+  world.prioritise('carol', 'HIGH')
+  world.prioritise('alice', 'LOW')
+  world.setMax({ net: 1 })
+  t.deepEqual(
+    world.settle(),
+    ['close alice surplus', 'close dave surplus', 'close bob surplus'],
+    'the lowest priority, then the newest; who is kept means most to us',
+  )
+  for (const name of ['alice', 'dave', 'bob']) world.close(name)
+  t.deepEqual(world.settle(), [])
+  world.setMax({ net: 0 })
+  t.deepEqual(world.settle(), ['close carol surplus'], 'with no slot left nobody stays')
+  t.end()
+})
+
+test('long-term peers are not refused for want of a slot, and hold theirs', (t) => {
+  const world = World.started(slots({ net: 1 }))
+  world.add('alice')
+  world.settle()
+  world.connect('alice')
+  world.addAll(['bob', 'carol/ws'])
+  world.longTerm('bob')
+  world.longTerm('carol')
+  t.deepEqual(sorted(world.settle()), ['dial bob (longTerm)', 'dial carol/ws (longTerm)'])
+  world.connect('bob')
+  world.connect('carol/ws')
+  t.deepEqual(world.settle(), [], 'nor hung up on for it: alice has the slot that there is')
+  world.close('alice')
+  t.deepEqual(world.elapse(HOUR), [], 'a long-term peer fills the slot like any other')
+  t.end()
+})
+
+test('an explicit connect goes past slots and classes without any, and is not hung up on for it', (t) => {
+  const world = World.started(slots({ net: 1 }))
+  world.add('alice')
+  world.settle()
+  world.connect('alice')
+  world.addAll(['bob', 'carol/ws'])
+  world.request('bob')
+  world.request('carol')
+  t.deepEqual(sorted(world.settle()), ['dial bob (request)', 'dial carol/ws (request)'])
+  world.connect('bob')
+  world.connect('carol/ws')
+  t.deepEqual(world.settle(), [])
+  t.equal(world.state.requests.size, 0, 'both wishes are met')
+  t.end()
+})
+
+test('an explicit connect works before start too', (t) => {
+  const world = new World()
+  world.add('alice')
+  world.request('alice')
+  t.deepEqual(world.settle(), ['dial alice (request)'])
+  world.connect('alice')
+  t.deepEqual(world.elapse(HOUR), [])
+  t.end()
+})
+
+test('whoever joins a dial under way gets a connection that is not cut for want of a slot', (t) => {
+  const world = World.started(slots({ net: 2 }))
+  world.addAll(['alice', 'bob'])
+  world.settle()
+  world.request('bob')
+  t.deepEqual(world.settle(), [], 'bob is being dialed already')
+  world.connect('alice')
+  world.connect('bob')
+  world.setMax({ net: 0 })
+  t.deepEqual(world.settle(), ['close alice surplus'])
+  t.end()
+})
+
+test('inbound connections take no slot, and who is connected inbound is not dialed', (t) => {
+  const world = World.started(slots({ net: 1 }))
+  world.add('alice')
+  world.callIn('alice')
+  t.deepEqual(world.elapse(HOUR), [])
+  world.add('bob')
+  t.deepEqual(world.settle(), ['dial bob'], 'the slot is free')
+  world.close('alice')
+  world.connect('bob')
+  t.deepEqual(world.settle(), [], 'now it is not')
+  t.end()
+})
+
+test('a connection that another module dialed takes no slot', (t) => {
+  const world = World.started(slots({ net: 1 }))
+  world.addAll(['alice', 'bob'])
+  const address = report('alice').route.address
+  const peer = idOf('alice')
+  world.dispatch({ type: 'connection/opened', peer, direction: 'outbound', address, attempt: null, cause: 'foreign' })
+  t.deepEqual(world.settle(), ['dial bob'])
+  t.equal(world.route('alice').connectionCount, 1, 'but says that the route works')
+  world.setMax({ net: 0 })
+  world.connect('bob')
+  t.deepEqual(world.settle(), ['close bob surplus'], 'and is not ours to cut')
+  t.end()
+})
+
+test('maxInbound refuses strangers first', (t) => {
+  const world = new World(options({ maxInbound: 2 }))
+  world.addAll(['alice', 'bob'])
+  world.prioritise('bob', 'HIGH')
+  world.callIn('mallory')
+  world.callIn('alice')
+  t.deepEqual(world.settle(), [], 'there is room for two')
+  world.callIn('trudy')
+  t.deepEqual(world.settle(), ['close trudy maxInbound'], 'a stranger makes no room for a stranger')
+  world.close('trudy')
+  world.callIn('bob')
+  t.deepEqual(world.settle(), ['close mallory maxInbound'], 'the stranger goes')
+  world.close('mallory')
+  world.callIn('oscar')
+  t.deepEqual(world.settle(), ['close oscar maxInbound'])
+  world.close('oscar')
+  world.prioritise('carol', 'HIGH')
+  world.callIn('carol')
+  t.deepEqual(world.settle(), ['close alice maxInbound'], 'without strangers, who means least')
+  world.close('alice')
+  world.longTerm('dave')
+  world.callIn('dave')
+  t.deepEqual(world.connected(), ['bob', 'carol', 'dave'])
+  t.equal(world.settle().length, 1, 'a long-term peer is the last to go')
+  t.end()
+})
+
+test('who is being hung up on no longer counts against maxInbound', (t) => {
+  const world = new World(options({ maxInbound: 2 }))
+  world.addAll(['alice', 'bob', 'carol'])
+  world.callIn('mallory')
+  world.callIn('trudy')
+  world.callIn('alice')
+  world.close('trudy')
+  world.callIn('bob')
+  t.deepEqual(world.settle(), ['close mallory maxInbound'], 'alice and bob stay')
+  t.end()
+})
+
+test('a stranger who calls in and leaves is forgotten', (t) => {
+  const world = World.started()
+  world.callIn('mallory')
+  t.equal(world.state.peers.size, 1)
+  world.close('mallory')
+  t.equal(world.state.peers.size, 0)
+  t.end()
+})
+
+// ---- overcommit -----------------------------------------------------------------------------------------------------------
+
+test('as many dials as are expected to fill the free slots, at most twice those plus two', (t) => {
+  const table: readonly {
+    readonly free: number
+    readonly rate: number
+    readonly wanted: number
+    readonly why: string
+  }[] = [
+    { free: 3, rate: 1, wanted: 3, why: 'all succeed' },
+    { free: 3, rate: 0.5, wanted: 6, why: 'every second' },
+    { free: 3, rate: 0.38, wanted: 8, why: 'ceil(7.9)' },
+    { free: 3, rate: 0.05, wanted: 8, why: 'twice the free slots plus two' },
+    { free: 1, rate: 0.999_999, wanted: 1, why: 'one, and not two for the last bit of an average' },
+    { free: 1, rate: 0.9, wanted: 2, why: 'ceil(1.1)' },
+    { free: 1, rate: 0.3, wanted: 4, why: 'ceil(3.3) is at the bound' },
+    { free: 1, rate: 0.2, wanted: 4, why: 'past it' },
+    { free: 0, rate: 0.05, wanted: 0, why: 'nothing is free' },
+  ]
+  for (const { free, rate, wanted, why } of table) {
+    const { state } = World.started(slots({ net: free }))
+    const known = { net: { successRate: rate, dialCount: 0, nextRotationAt: 0 } }
+    t.equal(dialsWanted({ ...state, classes: known }, 'net'), wanted, `${free} free, ${rate}: ${why}`)
+  }
+  t.end()
+})
+
+test('the success rate of a class is a moving average of its dials, and never so low that nothing is tried', (t) => {
+  const world = World.started({ ...slots({ net: 1, onion: 1 }), backoffMaxMs: { HIGH: 1, MEDIUM: 1, LOW: 1 } })
+  world.addAll(['alice'])
+  world.prioritise('alice', 'HIGH')
+  const rate = () => world.state.classes.net?.successRate
+  world.settle()
+  world.fail('alice')
+  t.equal(rate(), 7 / 8)
+  world.elapse(SECOND)
+  world.connect('alice')
+  t.equal(rate(), 7 / 8 + 1 / 64)
+  world.close('alice')
+  for (let i = 0; i < 60; i++) {
+    world.elapse(SECOND)
+    world.fail('alice', { code: 'ECONNREFUSED' })
+  }
+  t.equal(rate(), 0.05)
+  t.equal(world.state.classes.onion, undefined, 'another class has its own')
+  t.end()
+})
+
+test('a class whose dials fail dials more at a time, and what arrives beyond its slots is closed, the newest first', (t) => {
+  const world = World.started(slots({ net: 1 }))
+  world.addAll(people(6))
+  const tried = (): string => {
+    const [first = ''] = world.inFlight()
+    world.fail(first)
+    return first
+  }
+  world.settle()
+  t.equal(world.inFlight().length, 1)
+  tried()
+  world.settle()
+  t.equal(world.inFlight().length, 2, '1 / 0.875 is more than one')
+  const [early = '', late = ''] = world.inFlight()
+  world.connect(early)
+  world.now += 1
+  world.connect(late)
+  t.deepEqual(world.settle(), [`close ${late} surplus`])
+  world.close(late)
+  t.deepEqual(world.elapse(SECOND), [])
+  t.deepEqual(world.connected(), [early])
+  t.end()
+})
+
+test('never more than maxDialing at a time, races included', (t) => {
+  const world = World.started({ ...slots({ net: 6, local: 6, onion: 6 }), maxDialing: 8 })
+  world.addAll(people(6).flatMap((name) => [name, `${name}/net2`, `${name}/net3`]))
+  world.addAll(people(6).map((name) => `${name}x/lan`))
+  world.addAll(people(6).map((name) => `${name}y/onion`))
+  t.equal(world.settle().length, 8)
+  const classes = ['net', 'local', 'onion'].map((name) => occupancyOf(world.state, name).dialing)
+  t.deepEqual(sorted(classes.map(String)), ['2', '3', '3'], 'one of each class in turn, so that none takes all')
+  t.deepEqual(world.elapse(2_999), [], 'no second route of anybody while eight are in flight')
+  const [first = ''] = world.inFlight()
+  world.fail(first)
+  t.equal(world.settle().length, 1)
+  t.equal(world.state.attemptCount, 8)
+  t.end()
+})
+
+test('explicit connects come on top of maxDialing', (t) => {
+  const world = World.started({ ...slots({ net: 3 }), maxDialing: 1 })
+  world.addAll(['alice', 'bob', 'carol'])
+  world.settle()
+  const [first = ''] = world.inFlight()
+  for (const name of ['alice', 'bob', 'carol']) if (name !== first) world.request(name)
+  t.equal(world.settle().length, 2)
+  t.end()
+})
+
+test('a class that is new here, with dials that take long, does not shut out one that has dialed for years', (t) => {
+  const world = World.started({ ...slots({ net: 3, onion: 3 }), maxDialing: 4 })
+  world.addAll(people(40))
+  for (let i = 0; i < 10; i++) {
+    world.settle()
+    for (const each of world.inFlight()) world.fail(each)
+  }
+  t.ok((world.state.classes.net?.dialCount ?? 0) >= 30, 'net has dialed much more often')
+  world.addAll(people(30).map((name) => `${name}/onion`))
+  world.addAll(people(30).map((name) => `${name}z`))
+  const inFlight: string[] = []
+  for (let i = 0; i < 20; i++) {
+    world.elapse(SECOND)
+    inFlight.push(`${occupancyOf(world.state, 'net').dialing} + ${occupancyOf(world.state, 'onion').dialing}`)
+  }
+  t.deepEqual([...new Set(inFlight)], ['2 + 2'], 'each has its half of the dials in flight, all the time')
+  t.end()
+})
+
+test('dials that were given up are believed to hold their sockets, four times maxDialing at most', (t) => {
+  const world = World.started({ ...slots({ net: 8 }), maxDialing: 1 })
+  world.addAll(people(20))
+  world.settle()
+  const done = world.elapse(HOUR)
+  const dials = done.filter(({ effect }) => effect.startsWith('dial'))
+  t.deepEqual(
+    dials.slice(0, 5).map(({ at }) => at),
+    [10 * SECOND, 20 * SECOND, 30 * SECOND, 190 * SECOND, 200 * SECOND],
+    'three more after the first, then none until the oldest socket is given up as well, three minutes after its dial',
+  )
+  const again = World.started({ ...slots({ net: 8 }), maxDialing: 1 })
+  again.addAll(people(20))
+  again.settle()
+  again.elapse(40 * SECOND)
+  t.deepEqual(again.inFlight(), [])
+  again.dispatch({ type: 'dial/ended', attempt: 2 })
+  t.equal(again.settle().length, 1, 'one that came to its end makes room')
+  t.end()
+})

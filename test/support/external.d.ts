@@ -1,0 +1,21 @@
+/* Declarations for development packages that src/external.d.ts does not name. */
+
+declare module 'ssb-db2/compat/publish' {
+  const plugin: object
+  export = plugin
+}
+
+declare module 'ssb-db2/compat/post' {
+  const plugin: object
+  export = plugin
+}
+
+declare module 'ssb-db2/compat/ebt' {
+  const plugin: object
+  export = plugin
+}
+
+declare module 'ssb-db2/compat/db' {
+  const plugin: object
+  export = plugin
+}
