@@ -1,0 +1,551 @@
+/**
+ * Our manager, stand-alone as `createManager` makes it: virtual clock, seeded chance, a transport that answers as it is told.
+ * What the stack's plugin adds (disk, pings, the watch on the machine's network) is left out here and at the others.
+ */
+import type { RouteReport } from '../../src/core/actions'
+import { parseAddress } from '../../src/core/address'
+import { slotsMax } from '../../src/core/options'
+import { isEmptyPlan, plan } from '../../src/core/plan'
+import { reduce } from '../../src/core/reducer'
+import { parseSnapshot, type SnapshotPeer, type SnapshotRoute, stringifySnapshot } from '../../src/core/snapshot'
+import { firstDue, occupancyOf, type State } from '../../src/core/table'
+import type { Plan, Route } from '../../src/core/types'
+import { createManager } from '../../src/manager'
+import { seededRandom, virtualClock } from '../../src/testing'
+import {
+  collectGarbage,
+  cpuMs,
+  exactly,
+  type Figure,
+  figureOf,
+  heapOf,
+  keep,
+  Laps,
+  once,
+  type Setting,
+  type Subject,
+  scaled,
+  stopwatch,
+  timePerCall,
+} from '../measure'
+import { errorText, HOUR_MS, type LanPeer, type Mood, makeLan, makeWorld, START_AT, statsOf } from '../world'
+
+const MAX_BY_TYPE = { net: 3, onion: 3, rtc: 3, local: 5 }
+/** More LAN peers than slots in the usual mood, as many in the paused one. */
+const LAN_PEERS = { usual: 20, paused: MAX_BY_TYPE.local }
+const MAX_BACKOFF_MS = 23 * HOUR_MS
+
+// ---- the table --------------------------------------------------------------------------------------------------------
+
+function snapshotText(routes: number, mood: Mood): string {
+  const world = makeWorld(routes, mood)
+  return stringifySnapshot({
+    version: 1,
+    savedAt: START_AT,
+    peers: world.map(({ key, priority, connectedAt }): SnapshotPeer => ({ id: key, priority, visitedAt: connectedAt })),
+    routes: world.map((route): SnapshotRoute => {
+      const { address, source, addedAt, triedAt, connectedAt, connectionCount, failureCount } = route
+      const isPaused = failureCount >= 20
+      // Of those that failed, half may be dialed again.
+      const pause = isPaused ? MAX_BACKOFF_MS : failureCount % 2 === 1 ? failureCount * 1000 : 0
+      return {
+        address,
+        source,
+        addedAt,
+        lastConnectionTime: connectedAt,
+        lastErrorTime: failureCount > 0 ? triedAt : 0,
+        connectionCount,
+        errorCount: failureCount,
+        backoffStep: Math.min(failureCount, 12),
+        nextAttemptAt: pause === 0 ? 0 : START_AT + pause,
+        errors: Array.from({ length: Math.min(5, failureCount) }, (_, i) => ({
+          message: errorText(route),
+          code: 'ECONNREFUSED',
+          at: triedAt - 10_000 * (4 - i),
+        })),
+        ...(connectionCount > 0 ? { duration: statsOf(route.meanDurationMs, connectionCount) } : {}),
+      }
+    }),
+  })
+}
+
+function lanReports(peers: readonly LanPeer[]): RouteReport[] {
+  return peers.flatMap(({ address }) =>
+    parseAddress(address).map((route) => ({ route, isLocal: true, source: 'local' as const })),
+  )
+}
+
+// ---- a manager to measure ---------------------------------------------------------------------------------------------
+
+/** A connection in the shape of a muxrpc. */
+class Rpc {
+  closed = false
+  private readonly listeners: (() => void)[] = []
+
+  constructor(readonly address: string) {}
+
+  on(event: string, listener: () => void): this {
+    if (event === 'closed') this.listeners.push(listener)
+    return this
+  }
+
+  close(_abort: true, cb: () => void): void {
+    this.closed = true
+    cb()
+  }
+
+  /** The other side hangs up. */
+  end(): void {
+    this.closed = true
+    for (const listener of this.listeners.splice(0)) listener()
+  }
+}
+
+interface Dial {
+  readonly address: string
+  accept(): Rpc
+  refuse(): void
+}
+
+class Harness {
+  readonly clock = virtualClock(START_AT)
+  /** Hears of each turn of the manager: what a timer brings, or an event and the plan after it. */
+  onTurn: ((us: number) => void) | null = null
+  readonly random = seededRandom(1)
+  /** Open connections, oldest first. */
+  readonly open = new Set<Rpc>()
+  dialCount = 0
+  /** What becomes of a dial. */
+  onDial: (dial: Dial) => void = (dial) => void dial.accept()
+  readonly manager = createManager({
+    connectToPeer: (address: string, cb: (error?: unknown, connection?: unknown) => void): void => {
+      this.dialCount++
+      this.onDial({
+        address,
+        accept: () => {
+          const rpc = new Rpc(address)
+          this.open.add(rpc)
+          rpc.on('closed', () => this.open.delete(rpc))
+          cb(null, rpc)
+          return rpc
+        },
+        refuse: () => cb(Object.assign(new Error(`connect ECONNREFUSED ${address}`), { code: 'ECONNREFUSED' })),
+      })
+    },
+    clock: {
+      now: () => this.clock.now(),
+      setTimeout: (fn, ms) => this.clock.setTimeout(() => this.turn(fn), ms),
+      clearTimeout: (timer) => this.clock.clearTimeout(timer),
+      defer: (fn) => this.clock.defer(() => this.turn(fn)),
+    },
+    random: this.random,
+    maxByType: MAX_BY_TYPE,
+  })
+
+  turn(work: () => void): void {
+    if (!this.onTurn) return work()
+    const elapsed = stopwatch()
+    work()
+    this.onTurn(elapsed())
+  }
+
+  get state(): State {
+    return this.manager.internal.store.getState()
+  }
+
+  load(text: string): void {
+    this.manager.internal.load(parseSnapshot(text))
+  }
+
+  learn(reports: readonly RouteReport[]): void {
+    this.manager.internal.store.dispatch({ type: 'routes/added', at: this.clock.now(), reports })
+  }
+
+  isFull(): boolean {
+    return Object.keys(MAX_BY_TYPE).every(
+      (name) => occupancyOf(this.state, name).connected === slotsMax(this.state.options, name),
+    )
+  }
+
+  /** Starts and goes on until every slot is taken and there is nothing left to do. */
+  fill(): void {
+    this.manager.connections.start()
+    for (let second = 0; !this.isFull() || !isEmptyPlan(this.planNow()); second++) {
+      if (second > 600) throw new Error(`the slots do not fill: ${JSON.stringify(this.state.occupancy)}`)
+      this.clock.advance(1000)
+    }
+  }
+
+  planNow(): Plan {
+    return plan(this.state, this.clock.now())
+  }
+}
+
+function loaded({ routes }: Setting, mood: Mood = 'usual'): Harness {
+  const harness = new Harness()
+  harness.load(snapshotText(routes - LAN_PEERS[mood], mood))
+  harness.learn(lanReports(makeLan(LAN_PEERS[mood])))
+  return harness
+}
+
+function filled(setting: Setting, mood: Mood = 'usual'): Harness {
+  const harness = loaded(setting, mood)
+  harness.fill()
+  return harness
+}
+
+/** What has fallen due is ready: `plan` is asked by a scheduler that has seen to it. */
+function settled(state: State, now: number): State {
+  let next = state
+  while (firstDue(next, now)) next = reduce(next, { type: 'clock/advanced', at: now })
+  return next
+}
+
+// ---- decisions --------------------------------------------------------------------------------------------------------
+
+function planFull(setting: Setting, mood: Mood): Figure {
+  const harness = filled(setting, mood)
+  const now = harness.clock.now()
+  const state = settled(harness.state, now)
+  if (!isEmptyPlan(plan(state, now))) throw new Error('there is something to do though all slots are full')
+  return timePerCall(setting, () => plan(state, now))
+}
+
+function timePlans(setting: Setting, states: readonly State[], now: number): Figure {
+  let dials = 0
+  for (const state of states) dials += plan(state, now).dials.length
+  if (dials < states.length) throw new Error(`${dials} dials planned in ${states.length} states with slots free`)
+  return timePerCall(setting, (i) => plan(states[i % states.length]!, now))
+}
+
+/** From each of the full states that lack one connection; the same plan over and over would be too easy. */
+function planFree(setting: Setting): Figure {
+  const harness = filled(setting)
+  const now = harness.clock.now()
+  const full = settled(harness.state, now)
+  const states: State[] = []
+  for (const peer of full.outbound.keys())
+    states.push(reduce(full, { type: 'connection/closed', at: now, peer, jitter: 0.5 }))
+  return timePlans(setting, states, now)
+}
+
+function planEmpty(setting: Setting): Figure {
+  const harness = loaded(setting)
+  const now = harness.clock.now()
+  const state = reduce(settled(harness.state, now), { type: 'connections/started', at: now })
+  return timePlans(setting, [state], now)
+}
+
+/** As after a suspend: what `clock/advanced` costs for each route that it makes ready. */
+function fallDue(setting: Setting): Figure {
+  const harness = filled(setting)
+  const now = harness.clock.now()
+  const before = settled(harness.state, now)
+  const at = now + HOUR_MS
+  const moved = before.waiting.size - reduce(before, { type: 'clock/advanced', at }).waiting.size
+  const figure = timePerCall(setting, () => reduce(before, { type: 'clock/advanced', at }))
+  return { ...scaled(figure, 1 / moved), note: `${moved} in one action` }
+}
+
+// ---- events -----------------------------------------------------------------------------------------------------------
+
+type Event = 'dialStarted' | 'dialFailed' | 'connected' | 'closed' | 'announced'
+const CYCLES = 40
+
+/**
+ * Reducer, store and whoever listens to it (log, live sources), without the plan that follows: the scheduler is paused. One
+ * slot is free; each event meets another route.
+ */
+function timeEvents(setting: Setting): Laps<Event> {
+  const harness = filled(setting)
+  const { clock, manager } = harness
+  const { store } = manager.internal
+  manager.internal.pause()
+  const first = [...harness.open].find((rpc) => rpc.address.startsWith('net:'))
+  first?.end()
+  const candidates = harness.state.ready.valuesArray().filter((route) => route.queue === 'net')
+  const step = Math.max(1, Math.floor(candidates.length / 4000))
+  const pool = candidates.filter((_, i) => i % step === 0)
+  const laps = new Laps<Event>()
+  let attempt = 1_000_000
+  let turn = 0
+
+  const timed = (name: Event, work: () => void): void => {
+    const elapsed = stopwatch()
+    work()
+    laps.add(name, elapsed())
+  }
+  const next = (): Route => {
+    for (;;) {
+      const route = pool[turn++ % pool.length]!
+      if (harness.state.peers.get(route.peer)?.connection.status === 'idle') return route
+    }
+  }
+  const dialOne = ({ peer, address }: Route): void => {
+    const at = clock.now()
+    timed('dialStarted', () =>
+      store.dispatch({ type: 'dial/started', at, attempt: ++attempt, peer, address, cause: 'schedule' }),
+    )
+  }
+  const failOne = (route: Route): void => {
+    const { peer, address } = route
+    dialOne(route)
+    const error = { message: `connect ECONNREFUSED ${route.hostKey}`, code: 'ECONNREFUSED' }
+    const rest = { error, jitter: 0.5, isGivenUp: false }
+    timed('dialFailed', () => store.dispatch({ type: 'dial/failed', at: clock.now(), attempt, peer, address, ...rest }))
+    // In its pause now: that it is heard of again lifts it.
+    const report = { address, source: 'local' }
+    timed('announced', () => void manager.peer.addRoute(report))
+  }
+  const connectOne = (route: Route): void => {
+    const { peer, address } = route
+    dialOne(route)
+    timed('connected', () =>
+      store.dispatch({
+        type: 'connection/opened',
+        at: clock.now(),
+        peer,
+        direction: 'outbound',
+        address,
+        attempt,
+        cause: 'schedule',
+      }),
+    )
+    clock.jump(1000)
+    timed('closed', () => store.dispatch({ type: 'connection/closed', at: clock.now(), peer, jitter: 0.5 }))
+  }
+
+  const runs = setting.isQuick ? 9 : 25
+  for (let run = -5; run < runs; run++) {
+    if (run === 0) laps.clear()
+    for (let cycle = 0; cycle < CYCLES; cycle++) {
+      failOne(next())
+      connectOne(next())
+    }
+    laps.endRun()
+    clock.flush()
+  }
+  return laps
+}
+
+const timeEventsOnce = once(timeEvents)
+
+function event(name: Event): (setting: Setting) => Figure {
+  return (setting) => timeEventsOnce(setting).figure(name)
+}
+
+/** The other side hangs up: from its event to the moment when the next dial has begun and the plan after it is made. */
+function redial(setting: Setting): { readonly work: Figure; readonly wait: Figure } {
+  const harness = filled(setting)
+  const { clock } = harness
+  const work: number[] = []
+  const wait: number[] = []
+  const runs = setting.isQuick ? 40 : 150
+  const warmUp = 30
+  for (let run = -warmUp; run < runs; run++) {
+    clock.advance(20_000)
+    const [rpc] = [...harness.open].filter((each) => each.address.startsWith('net:192') === false)
+    if (!rpc || !harness.isFull()) throw new Error('the slots are not full')
+    let pending: Dial | null = null
+    harness.onDial = (dial) => {
+      pending = dial
+    }
+    const lostAt = clock.now()
+    const elapsed = stopwatch()
+    rpc.end()
+    clock.flush()
+    const us = elapsed()
+    for (let i = 0; pending === null && i < 600; i++) clock.advance(100)
+    harness.onDial = (dial) => void dial.accept()
+    const dial = pending as Dial | null
+    if (!dial) throw new Error('nobody was dialed')
+    if (run >= 0) {
+      wait.push(clock.now() - lostAt)
+      if (clock.now() === lostAt) work.push(us)
+    }
+    dial.accept()
+    clock.advance(1000)
+  }
+  return { work: figureOf(work), wait: figureOf(wait) }
+}
+
+// ---- hours ------------------------------------------------------------------------------------------------------------
+
+function wakeUps(setting: Setting, mood: Mood): Figure {
+  const harness = filled(setting, mood)
+  const { clock } = harness
+  const before = clock.fired
+  const dialsBefore = harness.dialCount
+  const cpuBefore = cpuMs()
+  clock.advance(HOUR_MS)
+  const cpu = cpuMs() - cpuBefore
+  return exactly(
+    clock.fired - before,
+    `${harness.dialCount - dialsBefore} dials, ${cpu.toFixed(0)} ms of CPU in the hour`,
+  )
+}
+
+/**
+ * Ten minutes in which nothing lasts: a third of the dials works, a third fails, a third is not answered; connections live
+ * for 10 to 70 s; every second a LAN peer is heard again and two pubs are named that nobody knew; pings come back.
+ */
+interface Churn {
+  readonly cpu: number
+  readonly longestTurnUs: number
+  readonly actions: number
+  readonly dials: number
+}
+
+function churnOnce(setting: Setting): Churn {
+  const harness = loaded(setting)
+  const { clock, random, manager } = harness
+  let longestTurnUs = 0
+  harness.onTurn = (us) => {
+    longestTurnUs = Math.max(longestTurnUs, us)
+  }
+  const lan = lanReports(makeLan(LAN_PEERS.usual))
+  const newcomers = makeWorld(1200, 'usual', 3).map(({ address }) => address)
+  let actions = 0
+  manager.internal.store.subscribe(() => {
+    actions++
+  })
+  harness.onDial = (dial) => {
+    const dice = random.next()
+    if (dice < 1 / 3) {
+      clock.setTimeout(() => {
+        const rpc = dial.accept()
+        clock.setTimeout(() => rpc.end(), 10_000 + 60_000 * random.next())
+      }, 200)
+    } else if (dice < 2 / 3) {
+      clock.setTimeout(() => dial.refuse(), 100)
+    }
+  }
+  let second = 0
+  const tick = (): void => {
+    const heard = lan[second % lan.length]
+    if (heard) harness.learn([heard])
+    for (const address of newcomers.slice(2 * second, 2 * second + 2)) manager.peer.addRoute({ address, source: 'pub' })
+    for (const peer of harness.state.outbound.keysArray()) {
+      if (second % 10 === 0) manager.internal.pinged(peer, 80, 5)
+      else if (second % 10 < 3) manager.internal.transferred(peer)
+    }
+    if (++second < 600) clock.setTimeout(tick, 1000)
+  }
+  clock.setTimeout(tick, 1000)
+  collectGarbage()
+  const before = cpuMs()
+  manager.connections.start()
+  clock.advance(600_000)
+  const cpu = cpuMs() - before
+  manager.close()
+  return { cpu, longestTurnUs, actions, dials: harness.dialCount }
+}
+
+function timeChurn(setting: Setting): { readonly cpu: Figure; readonly longestTurn: Figure } {
+  const runs: Churn[] = []
+  for (let run = 0; run < runsFor(setting); run++) runs.push(churnOnce(setting))
+  const { actions = 0, dials = 0 } = runs[0] ?? {}
+  return {
+    cpu: figureOf(
+      runs.map((run) => run.cpu),
+      `${actions} actions, ${dials} dials`,
+    ),
+    longestTurn: figureOf(runs.map((run) => run.longestTurnUs / 1000)),
+  }
+}
+
+// ---- the table as a whole ---------------------------------------------------------------------------------------------
+
+function runsFor(setting: Setting): number {
+  return setting.isQuick || setting.routes > 20_000 ? 3 : 5
+}
+
+function repeat(setting: Setting, prepare: () => () => unknown): Figure {
+  const samples: number[] = []
+  for (let run = -1; run < runsFor(setting); run++) {
+    const work = prepare()
+    collectGarbage()
+    const elapsed = stopwatch()
+    keep(work())
+    if (run >= 0) samples.push(elapsed())
+  }
+  return figureOf(samples)
+}
+
+/** One action with all routes, parsed before. */
+function addBulk(setting: Setting): Figure {
+  const reports = makeWorld(setting.routes).flatMap(({ address, source }) =>
+    parseAddress(address).map((route): RouteReport => ({ route, isLocal: false, source })),
+  )
+  const figure = repeat(setting, () => {
+    const harness = new Harness()
+    return () => harness.learn(reports)
+  })
+  return scaled(figure, 1 / setting.routes)
+}
+
+/** Each by a call of `peer.addRoute`, which parses the address. */
+function addOne(setting: Setting): Figure {
+  const world = makeWorld(setting.routes)
+  const figure = repeat(setting, () => {
+    const harness = new Harness()
+    return () => {
+      for (const { address, source } of world) harness.manager.peer.addRoute({ address, source })
+    }
+  })
+  return scaled(figure, 1 / setting.routes)
+}
+
+/** From the text of the file. */
+function load(setting: Setting): Figure {
+  const text = snapshotText(setting.routes, 'usual')
+  const figure = repeat(setting, () => {
+    const harness = new Harness()
+    return () => harness.load(text)
+  })
+  return scaled(figure, 1 / 1000)
+}
+
+/** What is not the table: code that is compiled on the way, small caches. */
+async function heap(setting: Setting): Promise<Figure> {
+  new Harness().load(snapshotText(100, 'usual'))
+  const samples: number[] = []
+  for (let run = 0; run < 3; run++) {
+    const bytes = await heapOf(() => {
+      const harness = new Harness()
+      harness.load(snapshotText(setting.routes, 'usual'))
+      return harness
+    })
+    samples.push(bytes / setting.routes)
+  }
+  return figureOf(samples)
+}
+
+const redialOnce = once(redial)
+const churnAll = once(timeChurn)
+
+export const ours: Subject = {
+  benchmarks: {
+    heap,
+    planFull: (setting) => planFull(setting, 'usual'),
+    planIdle: (setting) => planFull(setting, 'paused'),
+    planFree,
+    planEmpty,
+    fallDue,
+    dialStarted: event('dialStarted'),
+    dialFailed: event('dialFailed'),
+    connected: event('connected'),
+    closed: event('closed'),
+    announced: event('announced'),
+    redial: (setting) => redialOnce(setting).work,
+    redialDelay: (setting) => redialOnce(setting).wait,
+    wakeUpsIdle: (setting) => wakeUps(setting, 'paused'),
+    wakeUpsRotation: (setting) => wakeUps(setting, 'usual'),
+    addBulk,
+    addOne,
+    load,
+    churn: (setting) => churnAll(setting).cpu,
+    longestTurn: (setting) => churnAll(setting).longestTurn,
+  },
+  absent: {},
+}

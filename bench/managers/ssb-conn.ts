@@ -1,0 +1,341 @@
+/**
+ * ssb-conn 6.0.4: its own CONN, database, hub, staging, query and scheduler. Hops come from a `hopStream`, as without one it
+ * never dials what it has stored. A table is read from `conn.json`, as at a start.
+ */
+import { writeFileSync } from 'fs'
+import { join } from 'path'
+import { countWakeUps, type FakeDial, type FakeRpc, FakeStack, installFakeTime, settle } from '../fake-stack'
+import {
+  exactly,
+  type Figure,
+  figureOf,
+  heapOf,
+  Laps,
+  once,
+  type Setting,
+  type Subject,
+  stopwatch,
+  timePerCall,
+} from '../measure'
+import { type LanPeer, type Mood, makeLan, makeWorld, statsOf, type WorldRoute } from '../world'
+
+const time = installFakeTime()
+const { clock } = time
+
+type Done = (error: unknown, result?: unknown) => void
+
+interface Conn {
+  remember(address: string, data: object): void
+  stage(address: string, data: object): boolean
+  connect: (address: string, data: object, cb?: Done) => void
+  disconnect: (address: string, cb?: Done) => void
+  db(): { loaded(): Promise<unknown> }
+}
+
+interface ConnScheduler {
+  start(): void
+  updateNow: () => void
+}
+
+const [CONN, , Scheduler] = require('ssb-conn') as typeof import('ssb-conn')
+
+const LAN_PEERS = 20
+/** What the scheduler keeps up of peers that are no rooms; there are no rooms in the table. */
+const QUOTA = 4
+
+function stored(route: WorldRoute): object {
+  const { key, addedAt, triedAt, failureCount, connectionCount, meanDurationMs, source } = route
+  return {
+    birth: addedAt,
+    type: source === 'pub' ? 'pub' : 'internet',
+    key,
+    autoconnect: true,
+    ...(triedAt > 0
+      ? {
+          stateChange: triedAt,
+          failure: failureCount,
+          duration: statsOf(connectionCount > 0 ? meanDurationMs : 0, Math.max(1, connectionCount)),
+        }
+      : {}),
+  }
+}
+
+function lanData({ key }: LanPeer): object {
+  return { type: 'lan', key, verified: true }
+}
+
+function save(stack: FakeStack, world: readonly WorldRoute[]): void {
+  const entries = world.map((route) => [route.address, stored(route)])
+  writeFileSync(join(stack.path, 'conn.json'), JSON.stringify(Object.fromEntries(entries)))
+}
+
+/** CONN with the table that lies in the stack's directory. */
+async function open(stack: FakeStack): Promise<Conn> {
+  if (!CONN) throw new Error('ssb-conn is not what it was')
+  const conn = new CONN(stack, { path: stack.path, conn: { autostart: false } }) as Conn
+  stack.conn = conn
+  await conn.db().loaded()
+  return conn
+}
+
+class Harness {
+  private constructor(
+    readonly stack: FakeStack,
+    readonly conn: Conn,
+    readonly scheduler: ConnScheduler,
+    readonly world: readonly WorldRoute[],
+  ) {}
+
+  /** Started, and as many connections as the scheduler keeps. */
+  static async filled(routes: number, mood: Mood = 'usual'): Promise<Harness> {
+    if (!Scheduler) throw new Error('ssb-conn is not what it was')
+    const stack = new FakeStack()
+    const world = makeWorld(routes, mood)
+    save(stack, world)
+    const conn = await open(stack)
+    const hops = Object.fromEntries(world.map((route) => [route.key, route.hops]))
+    for (const { key } of makeLan(LAN_PEERS)) hops[key] = 1
+    stack.friends = { hopStream: () => sourceOf(hops) }
+    const scheduler = new Scheduler(stack, { path: stack.path }) as ConnScheduler
+    stack.connScheduler = scheduler
+    const harness = new Harness(stack, conn, scheduler, world)
+    scheduler.start()
+    await harness.refill()
+    return harness
+  }
+
+  async refill(): Promise<void> {
+    for (let turn = 0; this.stack.open.size < QUOTA; turn++) {
+      if (turn > 600) throw new Error(`${this.stack.open.size} of ${QUOTA} connections came about`)
+      await clock.advanceAsync(1000)
+    }
+    await settle()
+  }
+
+  /** Counts what the scheduler would do from now on instead of doing it. */
+  muzzle(): { connects: number } {
+    const counts = { connects: 0 }
+    this.conn.connect = () => {
+      counts.connects++
+    }
+    this.conn.disconnect = () => {}
+    return counts
+  }
+
+  lose(): void {
+    const [rpc] = this.stack.open
+    if (!rpc) throw new Error('nobody is connected')
+    rpc.end()
+  }
+}
+
+/** A pull-stream of one value that stays open. */
+function sourceOf(value: unknown): (abort: unknown, cb: Done) => void {
+  let isGiven = false
+  return (abort, cb) => {
+    if (abort) return cb(abort)
+    if (isGiven) return
+    isGiven = true
+    cb(null, value)
+  }
+}
+
+// ---- decisions --------------------------------------------------------------------------------------------------------
+
+async function decide(setting: Setting, isFull: boolean): Promise<Figure> {
+  const harness = await Harness.filled(setting.routes)
+  if (!isFull) harness.lose()
+  const counts = harness.muzzle()
+  const figure = timePerCall(setting, () => harness.scheduler.updateNow())
+  if (counts.connects > 0 === isFull)
+    throw new Error(`${counts.connects} dials with ${isFull ? 'no' : 'one'} slot free`)
+  time.forget()
+  return figure
+}
+
+// ---- events -----------------------------------------------------------------------------------------------------------
+
+type Event = 'dialStarted' | 'dialFailed' | 'connected' | 'closed' | 'announced'
+
+/** Its scheduler is off; what is timed is hub, staging, database and the glue between them. */
+async function timeEvents(setting: Setting): Promise<Laps<Event>> {
+  const harness = await Harness.filled(setting.routes)
+  const { stack, conn, scheduler } = harness
+  harness.lose()
+  const up = new Set([...stack.open].map((rpc) => rpc.id))
+  const world = harness.world.filter((route) => !up.has(route.key))
+  scheduler.updateNow = () => {}
+  const laps = new Laps<Event>()
+  const lan = makeLan(LAN_PEERS)
+  for (const peer of lan) conn.stage(peer.address, lanData(peer))
+  const held: FakeDial[] = []
+  stack.onDial = (dial) => held.push(dial)
+  let turn = 0
+
+  /** Dials the next one, and lets `answer` answer; returns what that returned, once the outcome has been dealt with. */
+  const dialOne = async <T>(name: Event, answer: (dial: FakeDial) => T): Promise<T> => {
+    const route = world[turn++ % world.length]
+    if (!route) throw new Error('there is nobody to dial')
+    let done = (): void => {}
+    const over = new Promise<void>((resolve) => {
+      done = resolve
+    })
+    let outcome: (() => number) | null = null
+    const data = { pool: 'db', ...stored(route) }
+    const started = stopwatch()
+    conn.connect(route.address, data, () => {
+      if (outcome) laps.add(name, outcome())
+      done()
+    })
+    laps.add('dialStarted', started())
+    const dial = held.pop()
+    if (!dial) throw new Error(`${route.address} is not dialed`)
+    outcome = stopwatch()
+    const answered = answer(dial)
+    await over
+    return answered
+  }
+
+  const runs = setting.isQuick ? 7 : 15
+  for (let run = -2; run < runs; run++) {
+    if (run === 0) laps.clear()
+    for (let cycle = 0; cycle < 20; cycle++) {
+      await dialOne('dialFailed', (dial) => dial.refuse())
+      const rpc: FakeRpc = await dialOne('connected', (dial) => dial.accept())
+      clock.jump(1000)
+      const closed = stopwatch()
+      rpc.end()
+      laps.add('closed', closed())
+      const heard = lan[cycle % lan.length]
+      if (!heard) continue
+      const data = lanData(heard)
+      const announced = stopwatch()
+      conn.stage(heard.address, data)
+      laps.add('announced', announced())
+    }
+    laps.endRun()
+    await settle()
+  }
+  time.forget()
+  return laps
+}
+
+async function redial(setting: Setting): Promise<{ readonly work: Figure; readonly wait: Figure }> {
+  const harness = await Harness.filled(setting.routes)
+  const { stack } = harness
+  const work: number[] = []
+  const wait: number[] = []
+  const until = performance.now() + (setting.isQuick ? 1_000 : 3_000)
+  for (let run = -1; run < 15 && (run < 3 || performance.now() < until); run++) {
+    let dials: FakeDial[] = []
+    stack.onDial = (dial) => dials.push(dial)
+    const lostAt = clock.now()
+    const elapsed = stopwatch()
+    harness.lose()
+    for (let step = 0; dials.length === 0; step++) {
+      if (step > 6_000) throw new Error('nobody is dialed')
+      clock.advance(100)
+    }
+    const us = elapsed()
+    if (run >= 0) {
+      work.push(us)
+      wait.push(clock.now() - lostAt)
+    }
+    stack.onDial = (dial) => void dial.accept()
+    for (const dial of dials) dial.accept()
+    dials = []
+    await settle()
+    await harness.refill()
+  }
+  time.forget()
+  return { work: figureOf(work), wait: figureOf(wait) }
+}
+
+async function wakeUps(setting: Setting): Promise<Figure> {
+  await Harness.filled(setting.routes, 'paused')
+  const counted = await countWakeUps(time, setting.isQuick ? 1_000 : 4_000)
+  time.forget()
+  return exactly(counted.perHour, counted.note)
+}
+
+// ---- the table as a whole ---------------------------------------------------------------------------------------------
+
+async function addOne(setting: Setting): Promise<Figure> {
+  const world = makeWorld(setting.routes)
+  const samples: number[] = []
+  for (let run = -1; run < 3; run++) {
+    const stack = new FakeStack()
+    const conn = await open(stack)
+    const elapsed = stopwatch()
+    for (const { address, key } of world) conn.remember(address, { key, type: 'internet' })
+    if (run >= 0) samples.push(elapsed() / world.length)
+    time.forget()
+  }
+  return figureOf(samples)
+}
+
+/** What was drawn is not reachable any more. */
+function stackWith(routes: number): FakeStack {
+  const stack = new FakeStack()
+  save(stack, makeWorld(routes))
+  return stack
+}
+
+async function load(setting: Setting): Promise<Figure> {
+  const stack = stackWith(setting.routes)
+  const samples: number[] = []
+  for (let run = -1; run < 5; run++) {
+    const elapsed = stopwatch()
+    await open(stack)
+    if (run >= 0) samples.push(elapsed() / 1000)
+    time.forget()
+  }
+  return figureOf(samples)
+}
+
+async function heap(setting: Setting): Promise<Figure> {
+  await open(stackWith(100))
+  const stack = stackWith(setting.routes)
+  const samples: number[] = []
+  for (let run = 0; run < 3; run++) {
+    const bytes = await heapOf(() => open(stack))
+    stack.removeAllListeners()
+    samples.push(bytes / setting.routes)
+  }
+  return figureOf(samples)
+}
+
+const eventsOnce = once(timeEvents)
+const redialOnce = once(redial)
+const event =
+  (name: Event) =>
+  async (setting: Setting): Promise<Figure> =>
+    (await eventsOnce(setting)).figure(name)
+const SAME_LOOP = 'its scheduler filters and sorts the whole table each time, whatever is due'
+
+export const ssbConn: Subject = {
+  benchmarks: {
+    heap,
+    planFull: (setting) => decide(setting, true),
+    planFree: (setting) => decide(setting, false),
+    dialStarted: event('dialStarted'),
+    dialFailed: event('dialFailed'),
+    connected: event('connected'),
+    closed: event('closed'),
+    announced: event('announced'),
+    redial: async (setting) => (await redialOnce(setting)).work,
+    redialDelay: async (setting) => (await redialOnce(setting)).wait,
+    wakeUpsIdle: wakeUps,
+    addOne,
+    load,
+  },
+  absent: {
+    planIdle: SAME_LOOP,
+    planEmpty: SAME_LOOP,
+    fallDue: 'it has no such step: each decision looks at every pause',
+    wakeUpsRotation: 'it polls at the same pace whatever happens',
+    addBulk: 'it has no such call',
+    churn: 'that is 300 decisions and the events between them; the rows above say what each costs',
+    longestTurn: 'a decision as above',
+  },
+}

@@ -1,0 +1,315 @@
+/**
+ * ssb-gossip 1.1.1: its own table and scheduler. A table is read from `gossip.json`, as at a start; then friends are told, as
+ * ssb-friends does. Connections count as long-term from the start, as after the first ping: others it hangs up after 10 s.
+ */
+import { writeFileSync } from 'fs'
+import { join } from 'path'
+import { seededRandom } from '../../src/testing'
+import { countWakeUps, type FakeDial, FakeStack, installFakeTime, settle } from '../fake-stack'
+import {
+  exactly,
+  type Figure,
+  figureOf,
+  heapOf,
+  Laps,
+  once,
+  type Setting,
+  type Subject,
+  stopwatch,
+  timePerCall,
+} from '../measure'
+import { type Mood, makeLan, makeWorld, statsOf, type WorldRoute } from '../world'
+
+const time = installFakeTime()
+const { clock } = time
+
+/** The scheduler's decision, which it does not hand out: the function that it sets a timer to. */
+let decision: (() => void) | null = null
+const setTimer = globalThis.setTimeout
+Object.assign(globalThis, {
+  setTimeout: (fn: () => void, ms?: number) => {
+    if (String(fn).includes('isCurrentlyDownloading')) decision = fn
+    return setTimer(fn, ms)
+  },
+})
+
+interface Entry {
+  readonly address: string
+  readonly key: string
+  readonly source?: string
+  readonly ping?: { readonly rtt: { mean: number } }
+}
+
+interface Gossip {
+  peers(): readonly Entry[]
+  get(id: string): Entry | undefined
+  add(address: string | object, source?: string): unknown
+  connect: (peer: Entry, cb: (error?: unknown) => void) => void
+  disconnect: (peer: Entry, cb?: () => void) => void
+}
+
+const plugin = require('ssb-gossip') as { init(server: object, config: object): Gossip }
+
+const LAN_PEERS = 20
+const FRIENDS_QUOTA = 3
+const READ_LIMIT_MS = 60_000
+/** No dial for this long: it has what it wants. (Some of its groups dial once in five minutes, full or not.) */
+const QUIET_MS = 15_000
+
+function stored(route: WorldRoute): object {
+  const { address, key, host, port, source, triedAt, failureCount, connectionCount, meanDurationMs } = route
+  return {
+    address,
+    key,
+    host,
+    port,
+    source,
+    announcers: 1,
+    duration: triedAt > 0 ? statsOf(connectionCount > 0 ? meanDurationMs : 0, Math.max(1, connectionCount)) : null,
+    ...(triedAt > 0 ? { stateChange: triedAt, failure: failureCount } : {}),
+  }
+}
+
+function save(stack: FakeStack, world: readonly WorldRoute[]): void {
+  writeFileSync(join(stack.path, 'gossip.json'), JSON.stringify(world.map(stored)))
+}
+
+/** The plugin, once it has read the table that lies in the stack's directory. */
+async function open(stack: FakeStack, routes: number): Promise<Gossip> {
+  const gossip = plugin.init(stack, { path: stack.path, gossip: { autoPopulate: false } })
+  const until = performance.now() + READ_LIMIT_MS
+  while (gossip.peers().length < routes) {
+    if (performance.now() > until) throw new Error(`${gossip.peers().length} of ${routes} routes were read`)
+    await settle()
+  }
+  return gossip
+}
+
+class Harness {
+  private constructor(
+    readonly stack: FakeStack,
+    readonly gossip: Gossip,
+  ) {}
+
+  /** Started, and gone on until it has all that it wants. Any one before is at its end. */
+  static async filled({ routes }: Setting, mood: Mood = 'usual'): Promise<Harness> {
+    time.forget()
+    const stack = new FakeStack()
+    const world = makeWorld(routes, mood)
+    save(stack, world)
+    const gossip = await open(stack, routes)
+    const harness = new Harness(stack, gossip)
+    for (const { address, source } of world) if (source === 'friends') gossip.add(address, 'friends')
+    for (const { address } of mood === 'usual' ? makeLan(LAN_PEERS) : []) gossip.add(address, 'local')
+    let lastDialAt = clock.now()
+    stack.onDial = (dial) => {
+      lastDialAt = clock.now()
+      harness.accept(dial)
+    }
+    for (let second = 0; clock.now() - lastDialAt < QUIET_MS; second++) {
+      if (second > 3_600) throw new Error('it dials on and on')
+      clock.advance(1000)
+    }
+    return harness
+  }
+
+  accept(dial: FakeDial): void {
+    const rpc = dial.accept()
+    const rtt = this.gossip.get(rpc.id)?.ping?.rtt
+    if (rtt) rtt.mean = 50
+  }
+}
+// ---- decisions --------------------------------------------------------------------------------------------------------
+
+async function decide(setting: Setting, isFull: boolean): Promise<Figure> {
+  const { stack, gossip } = await Harness.filled(setting)
+  if (!decision) throw new Error('ssb-gossip is not what it was')
+  if (!isFull) loseFriend(stack, gossip)
+  // Beyond the pause of a group after a change.
+  clock.jump(2_000)
+  let connects = 0
+  gossip.connect = () => {
+    connects++
+  }
+  gossip.disconnect = () => {}
+  const figure = timePerCall(setting, decision)
+  if (connects > 0 === isFull) throw new Error(`${connects} dials with ${isFull ? 'no' : 'one'} slot free`)
+  return figure
+}
+
+/** It has quotas for overlapping groups: one friend fewer than that of friends are left. */
+function loseFriend(stack: FakeStack, gossip: Gossip): void {
+  const friends = [...stack.open].filter((rpc) => gossip.get(rpc.id)?.source === 'friends')
+  if (friends.length < FRIENDS_QUOTA) throw new Error(`${friends.length} friends are connected`)
+  for (const rpc of friends.slice(FRIENDS_QUOTA - 1)) rpc.end()
+}
+
+// ---- events -----------------------------------------------------------------------------------------------------------
+
+type Event = 'dialStarted' | 'dialFailed' | 'connected' | 'closed' | 'announced'
+
+async function timeEvents(setting: Setting): Promise<Laps<Event>> {
+  const { stack, gossip } = await Harness.filled(setting)
+  const laps = new Laps<Event>()
+  const up = new Set([...stack.open].map((rpc) => rpc.id))
+  const peers = gossip.peers().filter(({ key, source }) => !up.has(key) && source !== 'local')
+  const lan = makeLan(LAN_PEERS)
+  const held: FakeDial[] = []
+  stack.onDial = (dial) => held.push(dial)
+  // It looks for a peer from the start of its list: near and far ones are to have their part.
+  const draw = seededRandom(5)
+
+  const dialOne = (): FakeDial => {
+    const peer = peers[Math.floor(draw.next() * peers.length)]
+    if (!peer) throw new Error('there is nobody to dial')
+    const started = stopwatch()
+    gossip.connect(peer, () => {})
+    laps.add('dialStarted', started())
+    const dial = held.pop()
+    if (!dial) throw new Error(`${peer.address} is not dialed`)
+    return dial
+  }
+
+  const runs = setting.isQuick ? 7 : 15
+  for (let run = -2; run < runs; run++) {
+    if (run === 0) laps.clear()
+    for (let cycle = 0; cycle < 20; cycle++) {
+      const bad = dialOne()
+      const failed = stopwatch()
+      bad.refuse()
+      laps.add('dialFailed', failed())
+      const good = dialOne()
+      const connected = stopwatch()
+      const rpc = good.accept()
+      laps.add('connected', connected())
+      clock.jump(1000)
+      const closed = stopwatch()
+      rpc.end()
+      laps.add('closed', closed())
+      const heard = lan[cycle % lan.length]
+      if (!heard) continue
+      const announced = stopwatch()
+      gossip.add(heard.address, 'local')
+      laps.add('announced', announced())
+    }
+    laps.endRun()
+    await settle()
+  }
+  return laps
+}
+
+async function redial(setting: Setting): Promise<{ readonly work: Figure; readonly wait: Figure }> {
+  const harness = await Harness.filled(setting)
+  const { stack, gossip } = harness
+  const work: number[] = []
+  const wait: number[] = []
+  const until = performance.now() + (setting.isQuick ? 1_000 : 3_000)
+  for (let run = -1; run < 15 && (run < 3 || performance.now() < until); run++) {
+    const dials: FakeDial[] = []
+    stack.onDial = (dial) => dials.push(dial)
+    const lostAt = clock.now()
+    const elapsed = stopwatch()
+    loseFriend(stack, gossip)
+    for (let step = 0; dials.length === 0; step++) {
+      if (step > 6_000) throw new Error('nobody is dialed')
+      clock.advance(100)
+    }
+    const us = elapsed()
+    if (run >= 0) {
+      work.push(us)
+      wait.push(clock.now() - lostAt)
+    }
+    stack.onDial = (dial) => harness.accept(dial)
+    for (const dial of dials) harness.accept(dial)
+    clock.advance(5_000)
+  }
+  return { work: figureOf(work), wait: figureOf(wait) }
+}
+
+async function wakeUps(setting: Setting): Promise<Figure> {
+  await Harness.filled(setting, 'paused')
+  const counted = await countWakeUps(time, setting.isQuick ? 1_000 : 4_000)
+  return exactly(counted.perHour, counted.note)
+}
+
+// ---- the table as a whole ---------------------------------------------------------------------------------------------
+
+/** Each takes seconds at 10 000 routes, as each new route is looked for among all. */
+const TABLE_BUDGET_MS = 3_000
+
+async function addOne(setting: Setting): Promise<Figure> {
+  const world = makeWorld(setting.routes)
+  const samples: number[] = []
+  const startedAt = performance.now()
+  for (let run = 0; run < 3 && (run < 1 || performance.now() - startedAt < TABLE_BUDGET_MS); run++) {
+    const gossip = await open(new FakeStack(), 0)
+    const elapsed = stopwatch()
+    for (const { address, source } of world) gossip.add(address, source)
+    samples.push(elapsed() / world.length)
+    time.forget()
+  }
+  return figureOf(samples)
+}
+
+/** What was drawn is not reachable any more. */
+function stackWith(routes: number): FakeStack {
+  const stack = new FakeStack()
+  save(stack, makeWorld(routes))
+  return stack
+}
+
+async function timeLoad(setting: Setting): Promise<{ readonly load: Figure; readonly heap: Figure }> {
+  await open(stackWith(100), 100)
+  const stack = stackWith(setting.routes)
+  const times: number[] = []
+  const heaps: number[] = []
+  const startedAt = performance.now()
+  for (let run = 0; run < 3 && (run < 1 || performance.now() - startedAt < TABLE_BUDGET_MS); run++) {
+    const bytes = await heapOf(async () => {
+      const elapsed = stopwatch()
+      const gossip = await open(stack, setting.routes)
+      times.push(elapsed() / 1000)
+      return gossip
+    })
+    heaps.push(bytes / setting.routes)
+    stack.removeAllListeners()
+    time.forget()
+  }
+  return { load: figureOf(times), heap: figureOf(heaps) }
+}
+
+const loadOnce = once(timeLoad)
+const eventsOnce = once(timeEvents)
+const redialOnce = once(redial)
+const event =
+  (name: Event) =>
+  async (setting: Setting): Promise<Figure> =>
+    (await eventsOnce(setting)).figure(name)
+const SAME_LOOP = 'its scheduler filters and sorts the whole table each time, whatever is due'
+
+export const ssbGossip: Subject = {
+  benchmarks: {
+    heap: async (setting) => (await loadOnce(setting)).heap,
+    planFull: (setting) => decide(setting, true),
+    planFree: (setting) => decide(setting, false),
+    dialStarted: event('dialStarted'),
+    dialFailed: event('dialFailed'),
+    connected: event('connected'),
+    closed: event('closed'),
+    announced: event('announced'),
+    redial: async (setting) => (await redialOnce(setting)).work,
+    redialDelay: async (setting) => (await redialOnce(setting)).wait,
+    wakeUpsIdle: wakeUps,
+    addOne,
+    load: async (setting) => (await loadOnce(setting)).load,
+  },
+  absent: {
+    planIdle: SAME_LOOP,
+    planEmpty: SAME_LOOP,
+    fallDue: 'it has no such step: each decision looks at every pause',
+    wakeUpsRotation: 'it polls at the same pace whatever happens',
+    addBulk: 'it has no such call',
+    churn: 'that is 300 decisions and the events between them; the rows above say what each costs',
+    longestTurn: 'a decision as above',
+  },
+}

@@ -1,0 +1,163 @@
+/**
+ * Stopwatches. Every figure is the median of several runs and carries the least and the greatest, so that a reader sees how
+ * far it can be trusted; on a busy machine the least is often the better guess.
+ */
+import type { RowId } from './rows'
+
+export interface Figure {
+  readonly median: number
+  readonly min: number
+  readonly max: number
+  readonly runs: number
+  /** What a reader has to know of it; printed below the table. */
+  readonly note?: string
+}
+
+export interface Setting {
+  /** Routes in the table. */
+  readonly routes: number
+  /** Fewer and shorter runs. */
+  readonly isQuick: boolean
+}
+
+/** What a manager can do of the rows, and why not of the others. */
+export interface Subject {
+  readonly benchmarks: { readonly [K in RowId]?: (setting: Setting) => Figure | Promise<Figure> }
+  readonly absent: { readonly [K in RowId]?: string }
+}
+
+export function figureOf(samples: readonly number[], note?: string): Figure {
+  const sorted = [...samples].sort((a, b) => a - b)
+  const at = (index: number): number => sorted[index] ?? Number.NaN
+  const half = sorted.length >> 1
+  return {
+    median: sorted.length % 2 === 1 ? at(half) : (at(half - 1) + at(half)) / 2,
+    min: at(0),
+    max: at(sorted.length - 1),
+    runs: sorted.length,
+    ...(note === undefined ? {} : { note }),
+  }
+}
+
+/** A figure that is the same however often it is taken. */
+export function exactly(value: number, note?: string): Figure {
+  return figureOf([value], note)
+}
+
+/** Results go here, so that no compiler may leave the work out. */
+let sink: unknown
+export function keep(value: unknown): void {
+  sink = value
+}
+export function kept(): unknown {
+  return sink
+}
+
+/**
+ * Starts a stopwatch, which tells the µs of work since then: the time that passed, or the CPU time of this process where that
+ * is less, as then others had the processor meanwhile. (CPU time alone counts the threads of compiler and collector on top.)
+ */
+export function stopwatch(): () => number {
+  const cpu = process.cpuUsage()
+  const wall = performance.now()
+  return () => {
+    const wallUs = (performance.now() - wall) * 1000
+    const { user, system } = process.cpuUsage(cpu)
+    return Math.min(wallUs, user + system)
+  }
+}
+
+const WARM_UP_MS = 150
+const BATCH_MS = 8
+const RUNS = 21
+
+/**
+ * µs of one call of `fn`, which leaves everything as it was. Warms up, then times batches that are long enough for the
+ * clock. `budgetMs`: no run is begun after this, but three are made in any case.
+ */
+export function timePerCall(setting: Setting, fn: (i: number) => unknown, budgetMs = 2_000): Figure {
+  const factor = setting.isQuick ? 0.3 : 1
+  const startedAt = performance.now()
+  const spentMs = (): number => performance.now() - startedAt
+  let calls = 0
+  const warmUp = stopwatch()
+  do keep(fn(calls++))
+  while (spentMs() < WARM_UP_MS * factor && calls < 1e6)
+  const batch = Math.max(1, Math.round((BATCH_MS * factor * 1000) / (warmUp() / calls)))
+  const samples: number[] = []
+  for (let run = 0; run < RUNS && (run < 3 || spentMs() < budgetMs * factor); run++) {
+    const elapsed = stopwatch()
+    for (let i = 0; i < batch; i++) keep(fn(calls + i))
+    samples.push(elapsed() / batch)
+    calls += batch
+  }
+  return figureOf(samples)
+}
+
+/** Samples of several stopwatches that run side by side, each a mean over the parts of one run. */
+export class Laps<K extends string> {
+  private readonly samples = new Map<K, number[]>()
+  private readonly present = new Map<K, { sum: number; count: number }>()
+
+  add(name: K, us: number): void {
+    const entry = this.present.get(name) ?? { sum: 0, count: 0 }
+    entry.sum += us
+    entry.count++
+    this.present.set(name, entry)
+  }
+
+  /** What was added since the last run is a sample. */
+  endRun(): void {
+    for (const [name, { sum, count }] of this.present) {
+      const list = this.samples.get(name) ?? []
+      list.push(sum / count)
+      this.samples.set(name, list)
+    }
+    this.present.clear()
+  }
+
+  /** Forgets the runs so far: they were for warming up. */
+  clear(): void {
+    this.samples.clear()
+    this.present.clear()
+  }
+
+  figure(name: K): Figure {
+    return figureOf(this.samples.get(name) ?? [])
+  }
+}
+
+export function collectGarbage(): void {
+  if (!globalThis.gc) throw new Error('the worker has to run with --expose-gc')
+  for (let i = 0; i < 3; i++) globalThis.gc()
+}
+
+/** Bytes on the heap that `make` leaves behind, while what it returned is held. */
+export async function heapOf(make: () => unknown): Promise<number> {
+  collectGarbage()
+  const before = process.memoryUsage().heapUsed
+  const made = await make()
+  collectGarbage()
+  const after = process.memoryUsage().heapUsed
+  keep(made)
+  return after - before
+}
+
+/** ms of CPU, of all threads of this process: the collector's too. */
+export function cpuMs(): number {
+  const { user, system } = process.cpuUsage()
+  return (user + system) / 1000
+}
+
+/** For rows that come from the same runs: `measure` is called for the first of them. */
+export function once<T>(measure: (setting: Setting) => T): (setting: Setting) => T {
+  let done: { readonly setting: Setting; readonly result: T } | null = null
+  return (setting) => {
+    if (done?.setting !== setting) done = { setting, result: measure(setting) }
+    return done.result
+  }
+}
+
+export function scaled({ median, min, max, runs, note }: Figure, by: number): Figure {
+  return { median: median * by, min: min * by, max: max * by, runs, ...(note === undefined ? {} : { note }) }
+}

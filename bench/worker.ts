@@ -1,0 +1,63 @@
+/** One manager at one size, in a process of its own: heaps and compiled code of the others are out of the way. */
+import type { Figure, Setting, Subject } from './measure'
+import { ALL_ROWS, type RowId } from './rows'
+
+export type SubjectName = 'ours' | 'ssb-conn' | 'ssb-gossip'
+
+export interface Job {
+  readonly subject: SubjectName
+  readonly setting: Setting
+}
+
+/** What the worker tells, one message for each row. */
+export type Report =
+  | { readonly row: RowId; readonly figure: Figure; readonly seconds: number }
+  | { readonly row: RowId; readonly absent: string }
+
+/** Loaded late, as the existing managers keep time by the globals and are measured with others in their place. */
+function subjectOf(name: SubjectName): Subject {
+  switch (name) {
+    case 'ours':
+      return (require('./managers/ours') as typeof import('./managers/ours')).ours
+    case 'ssb-conn':
+      return (require('./managers/ssb-conn') as typeof import('./managers/ssb-conn')).ssbConn
+    case 'ssb-gossip':
+      return (require('./managers/ssb-gossip') as typeof import('./managers/ssb-gossip')).ssbGossip
+    default: {
+      const unknown: never = name
+      return unknown
+    }
+  }
+}
+
+/** Waits until it is sent, as the process exits as soon as it is done. */
+function tell(report: Report): Promise<void> {
+  return new Promise((resolve, reject) => {
+    if (!process.send) return reject(new Error('the worker is started by run.ts'))
+    process.send(report, (error: Error | null) => (error ? reject(error) : resolve()))
+  })
+}
+
+async function main({ subject, setting }: Job): Promise<void> {
+  const { benchmarks, absent } = subjectOf(subject)
+  // The heap is taken first, while it is clean.
+  const ids = ALL_ROWS.map(({ id }) => id)
+  for (const row of [...ids.filter((id) => id === 'heap'), ...ids.filter((id) => id !== 'heap')]) {
+    const measure = benchmarks[row]
+    if (!measure) {
+      await tell({ row, absent: absent[row] ?? 'not measured' })
+      continue
+    }
+    const startedAt = process.hrtime.bigint()
+    const figure = await measure(setting)
+    await tell({ row, figure, seconds: Number(process.hrtime.bigint() - startedAt) / 1e9 })
+  }
+}
+
+main(JSON.parse(process.argv[2] ?? '') as Job).then(
+  () => process.exit(0),
+  (error: unknown) => {
+    console.error(error)
+    process.exit(1)
+  },
+)
