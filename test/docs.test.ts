@@ -292,6 +292,7 @@ async function run(sample: Sample, fixture: Fixture): Promise<string[]> {
   } catch (error) {
     problems.push(error instanceof Error ? (error.stack ?? error.message) : String(error))
   }
+  for (const manager of madeBySample.splice(0)) manager.close()
   claims.forEach((claim, id) => {
     if ((seen[id] ?? 0) < wantedOf(id) && problems.length === 0)
       problems.push(`line ${claim.line}: never came to pass: ${claim.expected.slice(seen[id] ?? 0).join(' / ')}`)
@@ -498,8 +499,15 @@ function recorded<T extends object>(api: T, path: string): T {
   return made as T
 }
 
+/** Those that samples made by themselves: one that breaks off leaves its manager running. */
+const madeBySample: Manager.ConnectionManager[] = []
+
 const RecordedManager = new Proxy(Manager, {
-  apply: (target, _, [options]) => recorded(target(options as Manager.ManagerOptions), ''),
+  apply: (target, _, [options]) => {
+    const manager = target(options as Manager.ManagerOptions)
+    madeBySample.push(manager)
+    return recorded(manager, '')
+  },
 })
 
 /** `require` as in the folder of the repository, with the package itself from its sources. */

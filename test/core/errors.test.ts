@@ -175,7 +175,7 @@ test('each error has its class, a stable code, a text, its fields, and survives 
 })
 
 test('an error stays what it is when old tools compile the package', (t) => {
-  const source = readFileSync(join(__dirname, '../../src/core/errors.ts'), 'utf8')
+  const source = readFileSync(join(process.cwd(), 'src/core/errors.ts'), 'utf8')
   for (const target of [ts.ScriptTarget.ES5, ts.ScriptTarget.ES2018]) {
     const { outputText } = ts.transpileModule(source, { compilerOptions: { target, module: ts.ModuleKind.CommonJS } })
     const compiled = { exports: {} as typeof errors }

@@ -1,0 +1,223 @@
+/*
+ * `npm run test:mutants`: plants deliberate faults in copies of src/core, one at a time, and runs the core tests against each
+ * copy. Prints which test noticed. Exits non-zero if a fault survives, or if the text that it replaces is not in the source
+ * exactly once, so that a fault cannot silently stop being planted.
+ */
+import { type ChildProcess, spawn } from 'child_process'
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'fs'
+import { tmpdir } from 'os'
+import { join } from 'path'
+
+interface Mutant {
+  /** The rule that it breaks. */
+  readonly rule: string
+  readonly file: string
+  readonly from: string
+  readonly to: string
+}
+
+const MUTANTS: readonly Mutant[] = [
+  {
+    rule: 'order: longest ago connected first',
+    file: 'rank.ts',
+    from: 'return a.visitedAt - b.visitedAt',
+    to: 'return b.visitedAt - a.visitedAt',
+  },
+  {
+    rule: 'order: every second dial goes to routes that have worked',
+    file: 'rank.ts',
+    from: 'dialCount % 2 === 1',
+    to: 'dialCount % 2 === 3',
+  },
+  {
+    rule: 'backoff: doubles with each failure',
+    file: 'backoff.ts',
+    from: 'options.backoffBaseMs * 2 ** exponent',
+    to: 'options.backoffBaseMs * 1 ** exponent',
+  },
+  {
+    rule: 'strangers: one dial per host and window',
+    file: 'refusal.ts',
+    from: 'const until = host.lastDialAt + state.options.hostWindowMs',
+    to: 'const until = host.lastDialAt',
+  },
+  {
+    rule: 'blame: what a layer explains does not count against the route',
+    file: 'blame.ts',
+    from: 'errorCount: route.errorCount + 1,',
+    to: 'errorCount: route.errorCount + 2,',
+  },
+  {
+    rule: 'blame: a layer that comes back refunds its suspects',
+    file: 'blame.ts',
+    from: '  refund(tx, layer, true)\n  liftDeferrals(tx, layer)',
+    to: '  liftDeferrals(tx, layer)',
+  },
+  {
+    rule: 'slots: what is closing still holds its slot',
+    file: 'refusal.ts',
+    from: 'slotsMax(state.options, routeClass) - connected - closing',
+    to: 'slotsMax(state.options, routeClass) - connected',
+  },
+  {
+    rule: 'slots: no more dials in flight than maxDialing',
+    file: 'plan.ts',
+    from: 'Math.min(state.options.maxDialing - inFlight, sockets)',
+    to: 'Math.min(2 * state.options.maxDialing - inFlight, sockets)',
+  },
+  {
+    rule: 'racing: local routes start 30 ms after the one before',
+    file: 'table.ts',
+    from: 'previous?.isLocal ? options.staggerLocalMs : options.staggerMs',
+    to: 'previous?.isLocal ? options.staggerMs : options.staggerMs',
+  },
+  {
+    rule: 'bans: a banned peer is hung up on at once',
+    file: 'reducer.ts',
+    from: "closeReason: 'banned' }",
+    to: 'closeReason: null }',
+  },
+  {
+    rule: 'rotation: not one that is transferring',
+    file: 'plan.ts',
+    from: 'Math.max(dwellOver, connection.lastTransferAt + transferGraceMs)',
+    to: 'dwellOver',
+  },
+  {
+    rule: 'indexes: a route that is removed leaves them',
+    file: 'table.ts',
+    from: '  removeRoute(route: Route): void {\n    this.leaveIndexes(route)',
+    to: '  removeRoute(route: Route): void {',
+  },
+  {
+    rule: 'forgetting: only after 30 days',
+    file: 'reducer.ts',
+    from: '>= tx.options.forgetAfterMs',
+    to: '>= 0',
+  },
+  {
+    rule: 'signals: at most once per 10 s and route',
+    file: 'reducer.ts',
+    from: 'tx.at - route.lastSignalAt < tx.options.signalWindowMs',
+    to: 'tx.at < route.lastSignalAt',
+  },
+  {
+    rule: 'wake-up: at the end of the first pause',
+    file: 'plan.ts',
+    from: '      if (next) wake(draft, next.dueAt)\n      break',
+    to: '      if (next) wake(draft, next.dueAt + 1)\n      break',
+  },
+]
+
+const ROOT = join(__dirname, '..')
+/** One fault may make a loop endless; that counts as noticed. */
+const FILE_LIMIT_MS = 90_000
+
+function plant(mutant: Mutant | null): string {
+  const folder = mkdtempSync(join(tmpdir(), 'connection-manager-mutant-'))
+  for (const name of ['src', 'test', 'tsconfig.json', 'package.json'])
+    cpSync(join(ROOT, name), join(folder, name), { recursive: true })
+  symlinkSync(join(ROOT, 'node_modules'), join(folder, 'node_modules'))
+  if (mutant) {
+    const path = join(folder, 'src/core', mutant.file)
+    const source = readFileSync(path, 'utf8')
+    const places = source.split(mutant.from).length - 1
+    if (places !== 1) throw new Error(`"${mutant.rule}": its text is in ${mutant.file} ${places} times, not once`)
+    writeFileSync(
+      path,
+      source.replace(mutant.from, () => mutant.to),
+    )
+  }
+  return folder
+}
+
+/** The files that say most come first; the properties take longest. */
+function testFiles(): string[] {
+  const files = readdirSync(join(ROOT, 'test/core')).filter((file) => file.endsWith('.test.ts'))
+  const isSlow = (file: string): boolean => file.includes('property')
+  const isRelevant = (file: string): boolean => !/^(address|errors|snapshot)\./.test(file)
+  return files.filter(isRelevant).sort((a, b) => Number(isSlow(a)) - Number(isSlow(b)) || (a < b ? -1 : 1))
+}
+
+/** The first line that says what went wrong, or null if the file passed. */
+function runFile(folder: string, file: string, children: Set<ChildProcess>): Promise<string | null> {
+  return new Promise((resolve) => {
+    const child = spawn(process.execPath, ['--require', 'tsx/cjs', join('test/core', file)], {
+      cwd: folder,
+      env: { ...process.env, SEED: process.env.SEED ?? '1' },
+      stdio: ['ignore', 'pipe', 'ignore'],
+    })
+    children.add(child)
+    let output = ''
+    let title = ''
+    let failed: string | null = null
+    const finish = (found: string | null): void => {
+      clearTimeout(timer)
+      children.delete(child)
+      child.kill('SIGKILL')
+      resolve(found)
+    }
+    const timer = setTimeout(() => finish('did not end in time'), FILE_LIMIT_MS)
+    child.stdout?.setEncoding('utf8')
+    child.stdout?.on('data', (text: string) => {
+      output += text
+      const lines = output.split('\n')
+      output = lines.pop() ?? ''
+      for (const line of lines) {
+        if (line.startsWith('# ')) title = line.slice(2)
+        if (failed === null && line.startsWith('not ok')) {
+          failed = title
+          finish(title)
+        }
+      }
+    })
+    child.on('close', (code) => finish(failed ?? (code === 0 ? null : `exit code ${code} in "${title}"`)))
+  })
+}
+
+async function judge(mutant: Mutant | null): Promise<string | null> {
+  const folder = plant(mutant)
+  const children = new Set<ChildProcess>()
+  try {
+    const queue = testFiles()
+    let noticed: string | null = null
+    const work = async (): Promise<void> => {
+      for (let file = queue.shift(); file !== undefined && noticed === null; file = queue.shift()) {
+        const found = await runFile(folder, file, children)
+        if (found !== null && noticed === null) noticed = `${file}: ${found}`
+        if (noticed !== null) for (const child of children) child.kill('SIGKILL')
+      }
+    }
+    await Promise.all([work(), work()])
+    return noticed
+  } finally {
+    rmSync(folder, { recursive: true, force: true })
+  }
+}
+
+async function main(): Promise<number> {
+  const only = process.argv[2]
+  const wanted = MUTANTS.filter((mutant) => only === undefined || mutant.rule.includes(only))
+  const broken = await judge(null)
+  if (broken !== null) {
+    process.stderr.write(`the tests fail without any fault: ${broken}\n`)
+    return 1
+  }
+  let caught = 0
+  for (const mutant of wanted) {
+    const noticed = await judge(mutant)
+    if (noticed !== null) caught++
+    process.stdout.write(`${noticed === null ? 'SURVIVED' : 'caught  '} ${mutant.rule}\n`)
+    if (noticed !== null) process.stdout.write(`         by ${noticed.slice(0, 160)}\n`)
+  }
+  process.stdout.write(`${caught} of ${wanted.length} faults caught\n`)
+  return caught === wanted.length && wanted.length > 0 ? 0 : 1
+}
+
+main().then(
+  (code) => process.exit(code),
+  (error: unknown) => {
+    process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`)
+    process.exit(1)
+  },
+)
