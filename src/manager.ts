@@ -59,7 +59,7 @@ export interface ManagerOptions {
   readonly autostart?: boolean
   readonly clock?: Clock
   readonly random?: Random
-  /** Sees every recorded action, in order: a recording replays to the same state and plans. */
+  /** Sees every action, in order, the first with the options: a recording replays to the same state (`/testing`). */
   readonly onAction?: (action: Action) => void
   /** Policy options, see docs/options.md: `maxByType`, `lifetimeMs`, `maxInbound`, `maxDialing`, … */
   readonly [option: string]: unknown
@@ -368,6 +368,8 @@ export function createManager(given: ManagerOptions) {
     return kept?.connection.status === 'connected' ? kept.id : null
   }
 
+  // What a replay begins with, so that a recording is complete in itself. The state has it already.
+  isolated(() => settings.onAction?.({ type: 'options/changed', at: state().now, options }))
   store.subscribe((action, before, after) => {
     const { onAction } = settings
     if (onAction) isolated(() => onAction(action))

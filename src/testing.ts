@@ -2,12 +2,39 @@
  * For people who test their own modules against the manager: a virtual clock and a simulated network. Nothing here sleeps;
  * time moves when the test says so.
  */
+import type { Action } from './core/actions'
+import { DEFAULT_OPTIONS } from './core/options'
+import { plan } from './core/plan'
+import { initialState, replay as replayFrom } from './core/reducer'
+import { status, viewOf } from './core/selectors'
+import type { Plan } from './core/types'
 import type { Clock } from './shell/clock'
 import type { ConnectToPeer } from './shell/connector'
 
 export { seededRandom } from './shell/random'
 export * from './simulated-network'
 export type { Clock, ConnectToPeer }
+
+export interface Replayed {
+  /** What the manager would do next, had no time passed since the last action. */
+  readonly plan: Plan
+  readonly status: ReturnType<typeof status>
+  /** All peers, as `peer.list()` showed them. */
+  readonly peers: readonly ReturnType<typeof viewOf>[]
+}
+
+/**
+ * Replays a recording of `onAction` (or of `DEBUG=ssb:connection-manager:actions`) from its first action on. Stop it early to
+ * see how things stood at any moment: `replay(actions.slice(0, n))`.
+ */
+export function replay(actions: readonly Action[]): Replayed {
+  const state = replayFrom(initialState(DEFAULT_OPTIONS, actions[0]?.at ?? 0), actions)
+  return {
+    plan: plan(state, state.now),
+    status: status(state, state.now),
+    peers: state.peers.keysArray().map((id) => viewOf(state, id)),
+  }
+}
 
 interface Timer {
   readonly id: number

@@ -39,7 +39,7 @@ export function init(sbot: Sbot, config: unknown, given?: unknown, whole?: unkno
     ...(selfId === null ? {} : { selfId }),
     probe: (rpc) => probePing(rpc as PingableRpc, manager.internal.clock, PROBE_TIMEOUT_MS),
     autostart: false,
-    onAction: (action: Action) => debugStore('%o', action),
+    onAction: (action: Action) => debugStore('%j', action),
   })
   const stops: Stops = []
   const isAutostarted = settings.own.autostart === true
