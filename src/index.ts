@@ -49,6 +49,18 @@ const Manager: Plugin = Object.assign(create, {
   ...manager.PRIORITY,
 })
 
+// Once more, in the form that an ES module's `import { priority } from` is resolved by: it reads CommonJS as text.
+module.exports.version = Manager.version
+module.exports.manifest = Manager.manifest
+module.exports.permissions = Manager.permissions
+module.exports.init = Manager.init
+module.exports.priority = Manager.priority
+module.exports.HIGH = Manager.HIGH
+module.exports.MEDIUM = Manager.MEDIUM
+module.exports.MED = Manager.MED
+module.exports.LOW = Manager.LOW
+module.exports.BANNED = Manager.BANNED
+
 namespace Manager {
   export type ConnectionManager = manager.ConnectionManager
   export type ManagerOptions = manager.ManagerOptions
