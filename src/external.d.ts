@@ -50,26 +50,6 @@ declare module 'pull-stream' {
   export = pull
 }
 
-declare module 'pull-notify' {
-  import pull = require('pull-stream')
-  namespace createNotify {
-    /** One reader: buffers without bound until read, and stays in the listener list after it has ended. */
-    interface Listener<T> extends pull.Source<T> {
-      push(value: T): void
-      end(end?: true | Error | null): void
-      readonly buffer: T[]
-    }
-    interface Notify<T> {
-      (value: T): T
-      listen(): Listener<T>
-      abort(err: true | Error): void
-      end(): void
-    }
-  }
-  function createNotify<T>(): createNotify.Notify<T>
-  export = createNotify
-}
-
 declare module 'multiserver-address' {
   export interface Protocol {
     readonly name: string
