@@ -54,6 +54,8 @@ const TRANSPORT_FAILURES = 3
 /** Enough for every dial of a day; what is beyond keeps its charge. */
 const MAX_SUSPECTS = 20_000
 const MAX_DEFERRED = 4_096
+/** Probes that a route of a peer who is dear to us sits out at most. */
+const MAX_TURNS = 16
 /** Names of hosts and rooms come from strangers; beyond this many in doubt at once, failures are the routes' own. */
 const MAX_LAYERS = 4_096
 
@@ -97,10 +99,11 @@ export function layerHolds(state: Pick<State, 'options'>, layer: Layer, route: R
   return Math.min(layer.retryAt, Math.max(layer.since, route.lastErrorTime) + ceiling)
 }
 
-/** The next probe of a layer is not before this, once a dial through it has begun. */
+/** The next probe of a layer is not before this, once a dial through it has begun: its outcome says when. */
 export function probeEndsAt(state: Pick<State, 'options'>, layer: Layer, route: Route, at: EpochMs): EpochMs {
   const [, longest] = probePauses(layer.key)
-  return Math.max(layer.retryAt, at + Math.min(longest, dialTimeout(state.options, route.class, route.protocol)))
+  const timeoutMs = dialTimeout(state.options, route.class, route.protocol)
+  return Math.max(layer.retryAt, at + Math.min(longest, timeoutMs) + 1)
 }
 
 /** A dial has begun: of the layers that are down above it, it is the one probe. */
@@ -164,8 +167,13 @@ function layerOf(tx: Transaction, key: string): Layer | null {
 }
 
 function withSuspect(layer: Layer, route: Route, at: EpochMs, wasAlone = true): Layer {
-  if (layer.suspects.has(route.address) || layer.suspects.size >= MAX_SUSPECTS) return layer
+  const known = layer.suspects.get(route.address)
+  if (known ? known.wasAlone || !wasAlone : layer.suspects.size >= MAX_SUSPECTS) return layer
   const suspects = layer.suspects.clone()
+  if (known) {
+    suspects.set(route.address, { ...known, wasAlone })
+    return { ...layer, suspects }
+  }
   const { errorCount, backoffStep, nextAttemptAt, lastErrorTime, errors } = route
   suspects.set(route.address, { errorCount, backoffStep, nextAttemptAt, lastErrorTime, errors, at, wasAlone })
   return { ...layer, suspects }
@@ -285,9 +293,9 @@ export function noteDeferral(tx: Transaction, key: string, address: Address): vo
 
 function silentProvenPeers(tx: Transaction, layer: Layer): number {
   const peers = new Set<FeedId>()
-  for (const address of layer.suspects.keys()) {
+  for (const [address, before] of layer.suspects.entries()) {
     const route = tx.route(address)
-    if (route && route.lastConnectionTime > tx.at - RECENTLY_PROVEN_MS) peers.add(route.peer)
+    if (before.wasAlone && route && route.lastConnectionTime > tx.at - RECENTLY_PROVEN_MS) peers.add(route.peer)
     if (peers.size >= SILENT_PROVEN_PEERS) break
   }
   return peers.size
@@ -370,12 +378,18 @@ function chargeHost(tx: Transaction, { route, failure, startedAt }: Charge): str
 }
 
 /**
- * When a route that a layer takes the blame for may be the probe again. The more routes have failed under the layer, the
- * longer: else the best of them would be every probe, and if that one is dead, the layer would never be seen to work.
+ * When a route that was the probe of a layer in vain may be its probe again: just after the others have had their turn. Else
+ * the best of them would be every probe, and if that one is dead, the layer would never be seen to work. While there are
+ * routes that have not been tried under the layer, every second probe is left to them.
  */
 function nextProbeAt(tx: Transaction, layer: Layer, ceiling: DurationMs): EpochMs {
-  const pause = probePause(layer.key, layer.failureCount - 1)
-  return tx.at + Math.min(ceiling, pause * (2 * Math.max(1, layer.suspects.size) - 1) + 1)
+  const { ready, waiting } = tx.state
+  const triedCount = Math.max(1, layer.suspects.size)
+  const turns = ready.size + waiting.size > triedCount ? 2 * triedCount - 1 : triedCount
+  const pauseMs = probePause(layer.key, layer.failureCount - 1)
+  // A host holds nobody back for longer than his own backoff could (`layerHolds`).
+  const longestMs = layer.key.startsWith('host:') ? ceiling : Math.max(ceiling, MAX_TURNS * pauseMs)
+  return tx.at + Math.min(longestMs, turns * pauseMs + 1)
 }
 
 /**
@@ -401,7 +415,8 @@ export function chargeFailure(
   const ceiling = backoffCeiling(tx.options, peer.priority, peer.isLongTerm)
   const layer = key === null ? undefined : tx.state.layers.get(key)
   if (layer) {
-    tx.putRoute(route, { lastErrorTime: tx.at, errors, dueAt: nextProbeAt(tx, layer, ceiling) })
+    const wasProbe = startedAt > layer.since
+    tx.putRoute(route, { lastErrorTime: tx.at, errors, dueAt: wasProbe ? nextProbeAt(tx, layer, ceiling) : 0 })
     return 'layer'
   }
   const backoffStep = Math.min(route.backoffStep + 1, MAX_STEP)

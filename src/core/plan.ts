@@ -299,7 +299,8 @@ function fill(draft: Draft, queue: string, cause: DialCause, count: number, turn
 /** The best route that may be dialed from a queue now, or null. What stands in its way is put off. */
 function choose(draft: Draft, queue: string, cause: DialCause, turn: Turn, skip?: ReadonlySet<FeedId>): Route | null {
   const { state } = draft
-  const isWarm = !isAnythingConnected(state)
+  // The gap that a rotation leaves is no start: those who had their turn last would have the next one too, for ever.
+  const isWarm = !isAnythingConnected(state) && classState(state, queue).nextRotationAt <= draft.now
   for (const candidate of candidates(state, queue, turn, isWarm)) {
     if (draft.taken.has(candidate.peer) || draft.deferred.has(candidate.address) || skip?.has(candidate.peer)) continue
     if (!mayVisit(draft, queue)) return null
@@ -460,7 +461,10 @@ function planRotation(draft: Draft): void {
   for (const name of openQueues(state.options).slice(1)) {
     const { connected, dialing, closing } = occupancyOf(state, name)
     if (connected < slotsMax(state.options, name) || dialing > 0 || closing > 0) continue
-    const victims = held(state, name).filter((each) => !isExempt(each) && !draft.taken.has(each.peer.id))
+    const present = held(state, name)
+    // Somebody is being hung up on: there will be room.
+    if (present.some((each) => draft.taken.has(each.peer.id))) continue
+    const victims = present.filter((each) => !isExempt(each))
     if (victims.length === 0) continue
     let at = Number.POSITIVE_INFINITY
     for (const each of victims) at = Math.min(at, mayRotateAt(each, state))

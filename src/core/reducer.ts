@@ -144,6 +144,7 @@ function handle(tx: Transaction, action: Action): void {
       return connectionsStopped(tx)
     case 'initialSync/started':
       tx.set({ initialSync: { peer: action.peer, since: tx.at, stalled: [] } })
+      if (action.peer !== null) liftPauses(tx, action.peer)
       return
     case 'initialSync/stopped':
       return initialSyncStopped(tx)
@@ -507,7 +508,8 @@ function dialFailed(tx: Transaction, action: Extract<Action, { type: 'dial/faile
   }
   const sync = tx.state.initialSync
   if (sync && sync.peer === null && tx.peer(peer.id)?.connection.status === 'idle') comesLast(tx, sync, peer.id)
-  forgetGhost(tx, address)
+  // What a layer explains is no failure of the route: an outage of our own forgets nobody.
+  if (charged === 'route') forgetGhost(tx, address)
 }
 
 /** In this initial sync the others come first from now on. */
@@ -665,7 +667,19 @@ function connectionClosed(tx: Transaction, id: FeedId, jitter: Jitter): void {
     }
     tx.putRoute(route, change)
   }
+  if (connection.direction === 'inbound' && lasted < tx.options.briefMs) pauseAfterCall(tx, peer, connection, jitter)
   forgetIfEmpty(tx, id)
+}
+
+/**
+ * Who calls and is gone at once, or is sent away for want of room, is not called back at network speed: two sides that
+ * refuse each other's calls and give up their own dials for them would go on so for ever.
+ */
+function pauseAfterCall(tx: Transaction, peer: Peer, connection: Connection, jitter: Jitter): void {
+  if (connection.status === 'closing' && connection.reason === 'stopped') return
+  const ceiling = backoffCeiling(tx.options, peer.priority, peer.isLongTerm)
+  const until = tx.at + backoffDelay(tx.options, 1, ceiling, jitter)
+  for (const route of routesOf(tx, peer)) if (route.nextAttemptAt < until) tx.putRoute(route, { nextAttemptAt: until })
 }
 
 function connectionStalled(tx: Transaction, id: FeedId): void {
@@ -698,6 +712,14 @@ function connectionsStopped(tx: Transaction): void {
   }
 }
 
+/** The user asks for this peer now, whatever happened before. */
+function liftPauses(tx: Transaction, id: FeedId): void {
+  const peer = tx.peer(id)
+  if (!peer) return
+  for (const route of routesOf(tx, tx.putPeer(peer, { heldUntil: 0 })))
+    if (route.nextAttemptAt > 0) tx.putRoute(route, { nextAttemptAt: 0 })
+}
+
 function initialSyncStopped(tx: Transaction): void {
   if (!tx.state.initialSync) return
   tx.set({ initialSync: null })
@@ -715,8 +737,8 @@ function initialSyncStopped(tx: Transaction): void {
 }
 
 function optionsChanged(tx: Transaction, options: State['options']): void {
-  // Whose manager this is, and the ties, are given at the start: the indexes are built on them.
-  const { selfId, tieKey } = tx.options
+  // Whose manager this is, and the ties, are given at the start: the indexes are built on them. A recording starts with them.
+  const { selfId, tieKey } = tx.state.peers.isEmpty ? options : tx.options
   tx.set({ options: { ...options, selfId, tieKey } })
   for (const { id } of activePeers(tx)) tx.refreshTimer(id)
 }

@@ -74,11 +74,16 @@ const typeDisabled: Rule = (context) =>
 
 const backoff: Rule = (context) => {
   if (isRequest(context)) return null
-  const { route, peer, now } = context
+  const { state, route, peer, now } = context
   const held = peer.isLongTerm ? 0 : peer.heldUntil
-  const until = Math.max(route.nextAttemptAt, held)
+  // The peer that an initial sync was asked for is waited for: retried as often as a friend, whatever it is to us.
+  const isWaitedFor = context.cause === 'initialSync' && state.initialSync?.peer === peer.id
+  const triedAt = Math.max(route.lastErrorTime, route.lastConnectionTime)
+  const latest = isWaitedFor ? triedAt + state.options.backoffMaxMs.HIGH : route.nextAttemptAt
+  const pause = Math.min(route.nextAttemptAt, latest)
+  const until = Math.max(pause, held)
   if (until <= now) return null
-  if (held > route.nextAttemptAt) return refusal('backoff', 'we hung up on this peer a moment ago', until)
+  if (held > pause) return refusal('backoff', 'we hung up on this peer a moment ago', until)
   const count = route.errorCount
   const why = count > 0 ? `${count} failed dial${count === 1 ? '' : 's'} in a row` : 'the last connection was short'
   return refusal('backoff', why, until)

@@ -5,7 +5,18 @@ import { routesOfPeer } from './plan'
 import { compareRoutesOfPeer, priorityOfTier } from './rank'
 import { whyNotDial } from './refusal'
 import { headOfWaiting, occupancyOf, type State } from './table'
-import type { Address, Direction, EpochMs, FeedId, Peer, Priority, RefusalReason, Route, RouteError, Stats } from './types'
+import type {
+  Address,
+  Direction,
+  EpochMs,
+  FeedId,
+  Peer,
+  Priority,
+  RefusalReason,
+  Route,
+  RouteError,
+  Stats,
+} from './types'
 
 /** A route as the public API shows it. Times in epoch ms; null: never. */
 export interface RouteView {
@@ -174,11 +185,22 @@ export function explain(state: State, id: FeedId, address: Address | null, now: 
     const refused = whyNotDial(state, route, peer, now, peer.isLongTerm ? 'longTerm' : 'schedule')
     return refused
       ? { address: route.address, ...refused }
-      : { address: route.address, reason: null, until: null, message: 'nothing stands in its way: it is dialed when its turn comes' }
+      : {
+          address: route.address,
+          reason: null,
+          until: null,
+          message: 'nothing stands in its way: it is dialed when its turn comes',
+        }
   })
   if (connection.status === 'connected') {
     const since = new Date(connection.since).toISOString()
-    return { connected: true, reason: null, until: null, message: `connected ${connection.direction} since ${since}`, routes }
+    return {
+      connected: true,
+      reason: null,
+      until: null,
+      message: `connected ${connection.direction} since ${since}`,
+      routes,
+    }
   }
   if (peer.priority === 'BANNED')
     return { connected: false, reason: 'banned', until: null, message: 'the peer is banned', routes }
@@ -256,4 +278,3 @@ export function status(state: State, now: EpochMs): Status {
     lingering: state.lingering.filter((entry) => entry.until > now).length,
   }
 }
-

@@ -50,7 +50,7 @@ export function syncCall<A extends readonly unknown[], R>(fn: (...args: A) => R)
 
 /** A method that answers later: a promise, or the trailing callback. Bad input comes the same way as any other failure. */
 export function asyncCall<A extends readonly unknown[], R>(
-  fn: (...args: A) => Promise<R>
+  fn: (...args: A) => Promise<R>,
 ): (...args: [...A, Callback<R>?]) => Promise<R> {
   return (...args) => {
     const { rest, cb } = split(args)
@@ -61,7 +61,7 @@ export function asyncCall<A extends readonly unknown[], R>(
     // What the callback throws is its caller's; it must not look like a second failure of ours.
     promise.then(
       (result) => cb(null, result),
-      (error) => cb(error)
+      (error) => cb(error),
     )
     return undefined as unknown as Promise<R>
   }

@@ -13,7 +13,7 @@ import type { Store } from './store'
 /** Dials. May call back or return a promise with the connection, e.g. a muxrpc; `sbot.connect` is one. */
 export type ConnectToPeer = (
   address: Address,
-  cb: (error?: unknown, connection?: unknown) => void
+  cb: (error?: unknown, connection?: unknown) => void,
 ) => PromiseLike<unknown> | unknown
 
 /** A connection as the manager sees it: something that can be closed and says when it is. All of it is optional. */
@@ -162,7 +162,7 @@ export function createConnector(options: {
     direction: Direction,
     address: Address | null,
     attempt: number | null,
-    cause: DialCause | 'inbound' | 'foreign'
+    cause: DialCause | 'inbound' | 'foreign',
   ): void => {
     const previous = live.get(peer)
     const entry: Live = { connection, direction, since: clock.now() }
@@ -273,7 +273,7 @@ export function createConnector(options: {
           const isVoid = connection === undefined || connection === null
           if (!isVoid || !options.takesCallback) settle(id, null, connection)
         },
-        (error) => settle(id, error || new Error('connectToPeer was rejected without a reason'), undefined)
+        (error) => settle(id, error || new Error('connectToPeer was rejected without a reason'), undefined),
       )
     } catch (error) {
       settle(id, error || new Error('connectToPeer threw nothing'), undefined)

@@ -52,8 +52,16 @@ export const HELP: Help = {
     'peer.disconnect': { type: 'async', description: 'hang up; not redialed for a minute', args: { id: target } },
     'peer.get': { type: 'sync', description: 'one peer with its routes', args: { id: target } },
     'peer.list': { type: 'sync', description: 'all peers with their routes' },
-    'peer.explain': { type: 'sync', description: 'why a peer is not connected, and when it is next tried', args: { id: target } },
-    'peer.remotePeerConnected': { type: 'sync', description: 'tell that a peer has connected to us', args: { id: target } },
+    'peer.explain': {
+      type: 'sync',
+      description: 'why a peer is not connected, and when it is next tried',
+      args: { id: target },
+    },
+    'peer.remotePeerConnected': {
+      type: 'sync',
+      description: 'tell that a peer has connected to us',
+      args: { id: target },
+    },
     'peer.remotePeerDisconnected': { type: 'sync', description: 'tell that a peer has gone', args: { id: target } },
     peers: {
       type: 'source',

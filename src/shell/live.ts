@@ -107,7 +107,7 @@ export class KeyedSource<T> {
   constructor(
     private readonly keys: () => Iterable<string>,
     /** The thing as it is now; of a key that is gone, its removal notice. */
-    private readonly view: (key: string) => T
+    private readonly view: (key: string) => T,
   ) {}
 
   open({ old = true, live = true }: SourceOptions = {}): Source<T | { readonly sync: true }> {
@@ -138,7 +138,7 @@ export class KeyedSource<T> {
     return this.readers.open(
       next,
       () => !live,
-      () => this.pending.delete(dirty)
+      () => this.pending.delete(dirty),
     )
   }
 
@@ -169,7 +169,7 @@ export class ValueSource<T> {
         return value
       },
       () => false,
-      () => {}
+      () => {},
     )
   }
 
@@ -203,7 +203,7 @@ export class EventSource<T> {
     return this.readers.open(
       () => queue.shift(),
       () => false,
-      () => this.queues.delete(queue)
+      () => this.queues.delete(queue),
     )
   }
 

@@ -3,9 +3,10 @@
  * timer, no polling. What the plan says is begun by the connector; each beginning is an event, so planning goes on until
  * nothing is left to do.
  */
-import type { Plan } from '../core/types'
+
 import { plan } from '../core/plan'
 import { firstDue } from '../core/table'
+import type { Plan } from '../core/types'
 import type { Clock } from './clock'
 import type { Store } from './store'
 

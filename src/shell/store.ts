@@ -21,7 +21,7 @@ export function createStore(initial: State): Store {
   // redux sends actions of its own when it starts; they are not ours to reduce.
   const redux = legacy_createStore(
     (state: State = initial, action: Action | { type: `@@redux/${string}` }): State =>
-      action.type.startsWith('@@') ? state : reduce(state, action as Action)
+      action.type.startsWith('@@') ? state : reduce(state, action as Action),
   )
   const listeners = new Set<StoreListener>()
   let log: Action[] = []

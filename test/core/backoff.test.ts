@@ -187,9 +187,23 @@ test('an inbound connection that ends says nothing about our routes', (t) => {
   const world = World.started(slots({ net: 1 }))
   world.load([stored('alice', { backoffStep: 3 })])
   world.callIn('alice')
+  world.now += DEFAULT_OPTIONS.briefMs
   world.close('alice')
   t.deepEqual([world.route('alice').backoffStep, world.route('alice').nextAttemptAt], [3, 0])
   t.equal(world.route('alice').visitedAt, world.now, 'but the peer was seen')
+  t.end()
+})
+
+test('who calls and is gone within 10 s is not called back at network speed, and nothing is counted against it', (t) => {
+  const world = World.started(slots({ net: 1 }))
+  world.load([stored('alice', { backoffStep: 3 })])
+  world.callIn('alice')
+  world.now += DEFAULT_OPTIONS.briefMs - 1
+  world.close('alice')
+  const { backoffStep, errorCount, nextAttemptAt } = world.route('alice')
+  t.deepEqual([backoffStep, errorCount], [3, 0], 'the route is as it was')
+  t.ok(nextAttemptAt >= world.now + BACKOFF_FLOOR_MS, 'but it pauses')
+  t.ok(nextAttemptAt <= world.now + DEFAULT_OPTIONS.backoffBaseMs, 'as after one failure')
   t.end()
 })
 
