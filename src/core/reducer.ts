@@ -523,6 +523,8 @@ function forgetGhost(tx: Transaction, address: Address): void {
   const route = tx.route(address)
   const peer = route && tx.peer(route.peer)
   if (!route || !peer || peer.priority !== 'LOW' || peer.isLongTerm) return
+  // An initial sync retries the peer it was asked for until it is stopped.
+  if (tx.state.initialSync?.peer === peer.id) return
   const lastGoodAt = Math.max(route.lastConnectionTime, route.addedAt)
   if (route.errorCount >= tx.options.forgetAfterFailures && tx.at - lastGoodAt >= tx.options.forgetAfterMs)
     removeRoute(tx, address)
