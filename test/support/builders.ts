@@ -423,6 +423,11 @@ export function describePlan(made: Plan): string[] {
   ]
 }
 
+/** Whether two states differ in nothing but what the last action touched. */
+export function isSame(a: State, b: State): boolean {
+  return serialise({ ...a, changedPeers: [] }) === serialise({ ...b, changedPeers: [] })
+}
+
 /** The state as JSON, with its trees as lists: what two states are compared by. */
 export function serialise(state: State): string {
   return JSON.stringify(state, (_, value: unknown) => {

@@ -1,0 +1,150 @@
+/** What users see of the state: views of peers and routes, `explain`, `status`. */
+import test = require('tape')
+
+import { explain, peerView, status, viewOf } from '../../src/core/selectors'
+import type { Peer } from '../../src/core/types'
+import { addressOf, HOUR, idOf, MINUTE, options, START, slots, stored, World } from '../support/builders'
+
+function view(world: World, name: string) {
+  return peerView(world.state, world.state.peers.get(idOf(name)) as Peer)
+}
+
+function why(world: World, name: string, label: string | null = null) {
+  return explain(world.state, idOf(name), label === null ? null : addressOf(label), world.now)
+}
+
+test('a peer is shown with its routes and its connection, from idle to closing', (t) => {
+  const world = World.started(slots({ net: 1 }))
+  world.addAll(['alice', 'alice/net2'])
+  const idle = { status: 'idle', direction: null, address: null, since: null, rtt: null, skew: null }
+  t.deepEqual(view(world, 'alice').connection, idle)
+  t.deepEqual(
+    view(world, 'alice').routes.map((route) => [route.connectionStatus, route.lastConnectionTime, route.lastErrorTime]),
+    [
+      ['idle', null, null],
+      ['idle', null, null],
+    ],
+    'never is null',
+  )
+  world.settle()
+  const [dialed] = world.inFlight() as [string]
+  const other = dialed === 'alice' ? 'alice/net2' : 'alice'
+  t.deepEqual(view(world, 'alice').connection, {
+    ...idle,
+    status: 'dialing',
+    direction: 'outbound',
+    address: addressOf(dialed),
+    since: START,
+  })
+  world.connect(dialed)
+  const statuses = (): Record<string, string> =>
+    Object.fromEntries(view(world, 'alice').routes.map((route) => [route.id, route.connectionStatus]))
+  t.deepEqual(statuses(), { [addressOf(dialed)]: 'connected', [addressOf(other)]: 'idle' })
+  world.dispatch({ type: 'connection/pinged', peer: idOf('alice'), rttMs: 40, skewMs: -3 })
+  t.equal(view(world, 'alice').connection.rtt?.mean, 40, 'round trip')
+  t.equal(view(world, 'alice').connection.skew?.mean, -3, 'skew')
+  t.equal(view(world, 'alice').routes.find((route) => route.id === addressOf(dialed))?.connectionCount, 1)
+  world.dispatch({ type: 'connection/closing', peer: idOf('alice'), reason: 'disconnected', jitter: 0 })
+  t.equal(view(world, 'alice').connection.status, 'closing')
+  t.equal(view(world, 'alice').connection.direction, 'outbound')
+  t.equal(statuses()[addressOf(dialed)], 'closing')
+  t.end()
+})
+
+test('an inbound connection has a direction and no address; who has gone is shown as removed', (t) => {
+  const world = World.started(slots({ net: 1 }))
+  world.callIn('bob')
+  const { direction, address, since } = view(world, 'bob').connection
+  t.deepEqual([direction, address, since], ['inbound', null, START])
+  world.close('bob')
+  t.deepEqual(viewOf(world.state, idOf('bob')), { id: idOf('bob'), removed: true })
+  t.end()
+})
+
+test('priorities, bans and long-term belong to the peer and are shown with each of its routes', (t) => {
+  const world = World.started(slots({ net: 1 }))
+  world.addAll(['alice', 'alice/net2'])
+  for (const priority of ['HIGH', 'MEDIUM', 'LOW', 'BANNED'] as const) {
+    world.prioritise('alice', priority)
+    const shown = view(world, 'alice')
+    t.deepEqual([shown.priority, shown.isBanned], [priority, priority === 'BANNED'], priority)
+    t.deepEqual(new Set(shown.routes.map((route) => route.priority)), new Set([priority]), `${priority}: routes`)
+  }
+  world.prioritise('alice', 'LOW')
+  world.longTerm('alice')
+  t.ok(view(world, 'alice').isLongTerm && view(world, 'alice').routes.every((route) => route.isLongTerm))
+  t.end()
+})
+
+test('explain names the refusal that is nearest to a dial, over all routes of the peer', (t) => {
+  const world = World.started(slots({ net: 1, onion: 0 }))
+  world.load([
+    stored('alice', { errorCount: 2, nextAttemptAt: START + HOUR }),
+    stored('alice/net2', { errorCount: 1, nextAttemptAt: START + MINUTE }),
+    stored('alice/onion', {}),
+  ])
+  const answer = why(world, 'alice')
+  t.deepEqual([answer.connected, answer.reason, answer.until], [false, 'backoff', START + MINUTE], 'the sooner pause')
+  t.equal(answer.message, '1 failed dial in a row')
+  t.equal(answer.routes.length, 3, 'each route')
+  t.equal(why(world, 'alice', 'alice').until, START + HOUR, 'one route')
+  t.equal(why(world, 'alice', 'alice/onion').reason, 'typeDisabled', 'another')
+  t.equal(why(world, 'alice', 'alice/net3').reason, 'noRoute', 'one that is not known')
+  world.now += MINUTE
+  world.dispatchDue()
+  const due = why(world, 'alice')
+  t.deepEqual([due.reason, due.until], [null, null], 'nothing stands in its way')
+  t.match(due.message, /when its turn comes/)
+  world.settle()
+  t.equal(why(world, 'alice').reason, 'peerDialing')
+  world.connect(world.inFlight()[0] as string)
+  t.ok(why(world, 'alice').connected)
+  t.match(why(world, 'alice').message, /^connected outbound since 2026-/)
+  t.end()
+})
+
+test('explain answers for ourselves, strangers, banned peers and peers without a route', (t) => {
+  const world = new World({ ...options(slots({ net: 1 })), selfId: idOf('me') })
+  t.equal(why(world, 'me').reason, 'self')
+  t.equal(why(world, 'nobody').reason, 'unknown')
+  world.prioritise('mallory', 'BANNED')
+  t.equal(why(world, 'mallory').reason, 'banned', 'banned without any route')
+  world.prioritise('carol', 'HIGH')
+  t.equal(why(world, 'carol').reason, 'noRoute')
+  world.add('alice')
+  t.equal(why(world, 'alice').reason, 'off')
+  t.end()
+})
+
+test('status counts by class, names the layers that are down, and says the mode', (t) => {
+  const world = new World(options(slots({ net: 1, onion: 2 })))
+  world.load([stored('alice'), stored('bob'), stored('carol', { errorCount: 1, nextAttemptAt: START + MINUTE })])
+  t.equal(status(world.state, world.now).mode, 'off')
+  t.deepEqual(status(world.state, world.now).classes.net, {
+    max: 1,
+    connected: 0,
+    dialing: 0,
+    closing: 0,
+    waiting: 3,
+    nextAttemptAt: START + MINUTE,
+    successRate: null,
+  })
+  world.dispatch({ type: 'connections/started' })
+  world.settle()
+  const dialing = status(world.state, world.now)
+  t.deepEqual([dialing.mode, dialing.dialing, dialing.classes.net?.dialing], ['on', 1, 1])
+  world.connect(world.inFlight()[0] as string)
+  const connected = status(world.state, world.now)
+  t.deepEqual([connected.classes.net?.connected, connected.classes.net?.successRate], [1, 1])
+  world.callIn('dave')
+  world.dispatch({ type: 'environment/offline' })
+  world.dispatch({ type: 'initialSync/started', peer: null })
+  const last = status(world.state, world.now)
+  t.deepEqual([last.mode, last.inbound.connected, last.environment.link], ['initialSync', 1, 'down'])
+  t.deepEqual(
+    last.environment.down.map((layer) => layer.layer),
+    ['link'],
+  )
+  t.deepEqual([last.peers, last.routes, last.lingering], [4, 3, 0])
+  t.end()
+})
