@@ -42,6 +42,7 @@ export const ROWS = [
   { id: 'load', title: 'load the stored table', unit: 'ms' },
   { id: 'heap', title: 'heap per route, with history', unit: 'bytes' },
   { id: 'churn', title: 'ten minutes of churn: CPU', unit: 'ms' },
+  { id: 'slowTurn', title: 'ten minutes of churn: 1 turn in 100 above', unit: 'us' },
   { id: 'longestTurn', title: 'ten minutes of churn: longest turn', unit: 'ms' },
 ] as const satisfies readonly Row[]
 

@@ -1,7 +1,7 @@
 /**
  * What a connection manager costs: ours beside the two that exist, ssb-conn 6.0.4 and ssb-gossip 1.1.1.
  *
- *     npm run bench -- [--quick] [--json FILE] [--routes 1000,10000] [--only ours,ssb-conn]
+ *     npm run bench -- [--quick] [--json FILE] [--routes 1000,10000] [--only ours,ssb-conn] [--cpu-prof]
  *
  * How to read it. One table for each size. A cell is the median of several runs; behind ours stand least, greatest and the
  * number of runs. `×` says how many times as much the other manager needs. `-` says that it cannot be done there in a way
@@ -15,7 +15,8 @@
  * routes. What the stack adds to any of them is left out on all sides: disk, pings, the watch on the machine's network.
  * The figures are as good as the machine is quiet; compare what was measured in one run only.
  *
- * A row is added in rows.ts and in the managers that can do it; a size by `--routes`. Results go to bench/results/, too.
+ * A row is added in rows.ts and in the managers that can do it; a size by `--routes`. Results go to bench/results/, too, and
+ * with `--cpu-prof` a profile of each process, for the developer tools of a browser.
  */
 import { type ChildProcess, spawn } from 'child_process'
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'fs'
@@ -42,6 +43,7 @@ interface Options {
   readonly routes: readonly number[]
   readonly subjects: readonly SubjectName[]
   readonly json: string | null
+  readonly isProfiled: boolean
 }
 
 type Cell = { readonly figure: Figure; readonly seconds: number } | { readonly absent: string }
@@ -57,6 +59,7 @@ interface Result {
 
 function parseArguments(args: readonly string[]): Options {
   let isQuick = false
+  let isProfiled = false
   let json: string | null = null
   let routes: readonly number[] | null = null
   let subjects = SUBJECTS
@@ -68,12 +71,13 @@ function parseArguments(args: readonly string[]): Options {
       return given
     }
     if (name === '--quick') isQuick = true
+    else if (name === '--cpu-prof') isProfiled = true
     else if (name === '--json') json = value()
     else if (name === '--routes') routes = value().split(',').map(toCount)
     else if (name === '--only') subjects = value().split(',').map(toSubject)
-    else throw new Error(`unknown option ${name}; there are --quick, --json FILE, --routes 1000,10000, --only ours`)
+    else throw new Error(`unknown option ${name}; the head of bench/run.ts names those that there are`)
   }
-  return { isQuick, json, subjects, routes: routes ?? (isQuick ? QUICK_ROUTES : DEFAULT_ROUTES) }
+  return { isQuick, isProfiled, json, subjects, routes: routes ?? (isQuick ? QUICK_ROUTES : DEFAULT_ROUTES) }
 }
 
 function toCount(text: string): number {
@@ -115,11 +119,12 @@ function compile(into: string): void {
 
 let running: ChildProcess | null = null
 
-function runJob(build: string, job: Job): Promise<Cells> {
+function runJob(build: string, job: Job, isProfiled: boolean): Promise<Cells> {
   return new Promise((done, fail) => {
     const cells: { [K in RowId]?: Cell } = {}
-    const flags = ['--expose-gc', '--max-old-space-size=3000', join(build, 'bench/worker.js')]
-    const child = spawn(process.execPath, [...flags, JSON.stringify(job)], {
+    const profile = isProfiled ? ['--cpu-prof', `--cpu-prof-dir=${RESULTS}`] : []
+    const flags = ['--expose-gc', '--max-old-space-size=3000', ...profile]
+    const child = spawn(process.execPath, [...flags, join(build, 'bench/worker.js'), JSON.stringify(job)], {
       stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
       cwd: ROOT,
     })
@@ -293,7 +298,8 @@ async function main(): Promise<void> {
     for (const subject of options.subjects) {
       if (subject !== 'ours' && routes > MAX_ROUTES_OF_EXISTING) continue
       process.stderr.write(`… ${subject}, ${grouped(routes)} routes\n`)
-      const cells = await runJob(build, { subject, setting: { routes, isQuick: options.isQuick } })
+      const job: Job = { subject, setting: { routes, isQuick: options.isQuick } }
+      const cells = await runJob(build, job, options.isProfiled)
       results.push({ subject, routes, cells })
     }
     printSize(results, routes)
