@@ -1,6 +1,6 @@
 /**
- * Whose fault a failed dial is. A failure is charged to the outermost layer that explains it: our own link, the transport,
- * the intermediary (room), the host, the route. What a layer takes on itself does not count against the route, and what had
+ * Whose fault a failed dial is. A failure is charged to the outermost layer that explains it: our own link, the resolver of
+ * names, the transport, the intermediary (room), the host, the route. What a layer takes on itself does not count against the route, and what had
  * been charged to routes before the layer was found out is refunded (DESIGN 4, Blame; go-libp2p swarm#37, stellar-core#2915).
  *
  * A layer that works has no entry in the state. One that may be at fault collects *suspects*: failures that it could explain,
@@ -10,7 +10,7 @@
 import { backoffCeiling, backoffDelay, clampAttempt, MAX_STEP } from './backoff'
 import { dialTimeout } from './options'
 import type { State, Transaction } from './table'
-import { occupancyOf } from './table'
+import { occupancyOf, openQueues, queueStart } from './table'
 import { byText, emptyTree } from './tree'
 import type { Address, DurationMs, EpochMs, FeedId, Jitter, Layer, Peer, Route, Suspect } from './types'
 
@@ -20,6 +20,8 @@ export interface Failure {
 }
 
 export const LINK = 'link'
+/** What turns host names into addresses. It may fail while the link works for those who have an address already. */
+export const RESOLVER = 'resolver'
 export const transportLayer = (protocol: string): string => `transport:${protocol}`
 export const portalLayer = (portal: FeedId): string => `portal:${portal}`
 export const hostLayer = (hostKey: string): string => `host:${hostKey}`
@@ -40,12 +42,18 @@ const MINUTE = 60 * SECOND
 /** First pause, longest pause. A link comes back by itself and costs little to probe; the others cost more. */
 const PROBE: { readonly [kind: string]: readonly [DurationMs, DurationMs] } = {
   link: [SECOND, MINUTE],
+  resolver: [SECOND, MINUTE],
   transport: [30 * SECOND, 10 * MINUTE],
   portal: [10 * SECOND, 10 * MINUTE],
   host: [MINUTE, 60 * MINUTE],
 }
 /** Said by the system itself (no interface): the next word comes from there too, and this is the floor under it. */
 const OFFLINE_PROBE_MS = 5 * MINUTE
+/**
+ * A link that is seen to work so soon after it was taken for down, when something seemed to go through it all along, was not
+ * down: the failure was the route's own, and stays charged to it.
+ */
+const BRIEF_OUTAGE_MS = 5 * SECOND
 /** Routes that worked within this time and all fall silent, with nothing else connected, speak against our link. */
 const RECENTLY_PROVEN_MS = 7 * 24 * 60 * MINUTE
 const SILENT_PROVEN_PEERS = 3
@@ -56,12 +64,18 @@ const MAX_SUSPECTS = 20_000
 const MAX_DEFERRED = 4_096
 /** Probes that a route of a peer who is dear to us sits out at most. */
 const MAX_TURNS = 16
+const MAX_UNTRIED_LOOKS = 32
 /** Names of hosts and rooms come from strangers; beyond this many in doubt at once, failures are the routes' own. */
 const MAX_LAYERS = 4_096
 
 /** Whether the route needs our link to the outside at all. */
 export function needsLink(route: Pick<Route, 'isLocal' | 'scope' | 'protocol'>): boolean {
   return !route.isLocal && route.scope !== 'loopback' && route.protocol !== 'unix' && route.protocol !== 'bt'
+}
+
+/** Tor resolves names at the far end. */
+function needsResolver(route: Route): boolean {
+  return route.scope === 'name' && needsLink(route) && DIRECT_PROTOCOLS.has(route.protocol)
 }
 
 /** A neighbour is reached by the same interface. A radio, a socket file and this machine itself are not. */
@@ -78,6 +92,7 @@ export function isDown(state: Pick<State, 'layers'>, key: string): Layer | null 
 export function layersDownAbove(state: Pick<State, 'layers'>, route: Route): readonly Layer[] {
   if (state.layers.isEmpty) return []
   const keys = needsLink(route) ? [LINK] : []
+  if (needsResolver(route)) keys.push(RESOLVER)
   keys.push(transportLayer(route.protocol))
   if (route.portal !== null) keys.push(portalLayer(route.portal))
   if (route.hostKey !== null) keys.push(hostLayer(route.hostKey))
@@ -233,13 +248,14 @@ export function layerIsBack(tx: Transaction, key: string): void {
 }
 
 /**
- * A sign of life from a layer. If it was thought to be down, it is back. If it was only in doubt, it is cleared of what
- * failed while something else went through it: those failures were the routes' own.
+ * A sign of life from a layer. If it was thought to be down, it is back. If it was only in doubt, or for a moment, it is
+ * cleared of what failed while something else went through it: those failures were the routes' own.
  */
 export function layerWorks(tx: Transaction, key: string): void {
   const layer = tx.state.layers.get(key)
   if (!layer) return
-  if (!layer.isDown) tx.putLayer({ ...layer, suspects: layer.suspects.filter((_, before) => before.wasAlone) })
+  if (!layer.isDown || tx.at - layer.since < BRIEF_OUTAGE_MS)
+    tx.putLayer({ ...layer, suspects: layer.suspects.filter((_, before) => before.wasAlone) })
   layerIsBack(tx, key)
 }
 
@@ -255,6 +271,7 @@ export function connectionWorks(tx: Transaction, id: FeedId, route: Route | unde
   if (peer) connectionAnswers(tx, peer)
   layerWorks(tx, portalLayer(id))
   if (!route) return
+  if (needsResolver(route)) layerWorks(tx, RESOLVER)
   layerWorks(tx, transportLayer(route.protocol))
   if (route.portal !== null) layerWorks(tx, portalLayer(route.portal))
   if (route.hostKey !== null) layerWorks(tx, hostLayer(route.hostKey))
@@ -329,12 +346,27 @@ function chargeLink(tx: Transaction, { route, failure, startedAt }: Charge): str
   const layer = withSuspect(tx.state.layers.get(LINK) ?? emptyLayer(LINK, tx.at), route, tx.at, isAlone)
   tx.putLayer(layer)
   if (!isThroughIt) return null
-  // Silence is a guess, to be made only when nothing speaks against it. The word of the machine itself is none: it holds even
-  // where an old connection or a neighbour makes it look as if the link was in use, and a probe a second later corrects it.
-  const isGuess = !saysNoWay && (!isSilent || !isAlone || silentProvenPeers(tx, layer) < SILENT_PROVEN_PEERS)
+  // Silence is a guess, to be made only when nothing speaks against it. That there is no way out the machine knows: it may be
+  // so while an old connection or a neighbour makes it look as if the link was in use. A resolver fails on its own account.
+  const isCertain = saysNoWay && (isAlone || failure.code !== 'EAI_AGAIN')
+  const isGuess = !isCertain && (!isSilent || !isAlone || silentProvenPeers(tx, layer) < SILENT_PROVEN_PEERS)
   if (!layer.isDown && isGuess) return null
   declareDown(tx, layer, startedAt)
-  return LINK
+  // Where the signs differ the route is charged as well: it may be the only one without a way, and would have no pause.
+  return isAlone || layer.isDown ? LINK : null
+}
+
+/** As with a link whose signs differ: the first failure counts against the route until the resolver is seen to be down. */
+function chargeResolver(tx: Transaction, { route, failure, startedAt }: Charge): string | null {
+  if (!needsResolver(route)) return null
+  if (failure.code !== 'EAI_AGAIN') {
+    if (hasAnswered(failure)) layerWorks(tx, RESOLVER)
+    return null
+  }
+  const known = layerOf(tx, RESOLVER)
+  if (!known) return null
+  declareDown(tx, withSuspect(known, route, tx.at, false), startedAt)
+  return known.isDown ? RESOLVER : null
 }
 
 function chargeTransport(tx: Transaction, { route, failure, startedAt }: Charge): string | null {
@@ -383,13 +415,27 @@ function chargeHost(tx: Transaction, { route, failure, startedAt }: Charge): str
  * routes that have not been tried under the layer, every second probe is left to them.
  */
 function nextProbeAt(tx: Transaction, layer: Layer, ceiling: DurationMs): EpochMs {
-  const { ready, waiting } = tx.state
   const triedCount = Math.max(1, layer.suspects.size)
-  const turns = ready.size + waiting.size > triedCount ? 2 * triedCount - 1 : triedCount
+  const turns = isAnyUntried(tx, layer) ? 2 * triedCount - 1 : triedCount
   const pauseMs = probePause(layer.key, layer.failureCount - 1)
   // A host holds nobody back for longer than his own backoff could (`layerHolds`).
   const longestMs = layer.key.startsWith('host:') ? ceiling : Math.max(ceiling, MAX_TURNS * pauseMs)
   return tx.at + Math.min(longestMs, turns * pauseMs + 1)
+}
+
+/** Whether a route that could be the probe has not been tried under the layer. Looks at the best few of each class. */
+function isAnyUntried(tx: Transaction, layer: Layer): boolean {
+  const { ready } = tx.state
+  const isLink = layer.key === LINK
+  for (const queue of openQueues(tx.options)) {
+    let pair = ready.nextHigherPair(queueStart(queue))
+    for (let seen = 0; seen < MAX_UNTRIED_LOOKS && pair && pair[1].queue === queue; seen++) {
+      const route = pair[1]
+      if (!layer.suspects.has(route.address) && (!isLink || needsLink(route))) return true
+      pair = ready.nextHigherPair(pair[0])
+    }
+  }
+  return false
 }
 
 /**
@@ -408,7 +454,11 @@ export function chargeFailure(
   if (!before || !peer) return 'route'
   const charge: Charge = { route: before, failure, startedAt }
   const key =
-    chargeLink(tx, charge) ?? chargeTransport(tx, charge) ?? chargePortal(tx, charge) ?? chargeHost(tx, charge)
+    chargeLink(tx, charge) ??
+    chargeResolver(tx, charge) ??
+    chargeTransport(tx, charge) ??
+    chargePortal(tx, charge) ??
+    chargeHost(tx, charge)
   // Read again: a refund may just have given it back what an earlier failure had cost.
   const route = tx.route(address) ?? before
   const errors = [...route.errors.slice(-4), { message: failure.message, code: failure.code, at: tx.at }]

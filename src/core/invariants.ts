@@ -14,6 +14,7 @@ import type { Attempt, Connection, EpochMs, Occupancy, Peer, RankKey, Route } fr
 
 /** Throws InvariantError with the first contradiction that it finds. */
 export function checkInvariants(state: State): void {
+  check(isTime(state.now), () => `now is ${state.now}`)
   checkTrees(state)
   for (const [id, peer] of state.peers.entries()) checkPeer(state, id, peer)
   for (const [address, route] of state.routes.entries()) checkRoute(state, address, route)
@@ -69,6 +70,7 @@ function checkPeer(state: State, id: string, peer: Peer): void {
   check(new Set(peer.routes).size === peer.routes.length, () => `peer ${id} has a route twice`)
   for (const address of peer.routes)
     check(state.routes.get(address)?.peer === id, () => `route ${address} of peer ${id} is not in the table`)
+  checkConnection(peer, peer.connection)
   const timerAt = timerOf(state, peer)
   check(peer.timerAt === timerAt, () => `timer of peer ${id} is ${peer.timerAt}, should be ${timerAt}`)
   const isNothingKnown =
@@ -80,7 +82,6 @@ function checkPeer(state: State, id: string, peer: Peer): void {
     peer.visitedAt === 0 &&
     peer.priority === 'MEDIUM'
   check(!isNothingKnown, () => `nothing is known of peer ${id}`)
-  checkConnection(peer, peer.connection)
 }
 
 function checkConnection(peer: Peer, connection: Connection): void {
@@ -280,7 +281,6 @@ function checkLayers(state: State): void {
 }
 
 function checkRest(state: State): void {
-  check(isTime(state.now), () => `now is ${state.now}`)
   for (const name of Object.keys(state.classes)) {
     const known = own(state.classes, name)
     if (!known) continue

@@ -2,7 +2,7 @@
  * What to open, close and give up now: `plan(state, now)`. Pure, and computed from the state alone, so that a lost event
  * strands nobody and planning twice does no harm. Costs grow with what is due, not with the size of the table.
  */
-import { isAnythingConnected, isDown, LINK, layersDownAbove, probeEndsAt } from './blame'
+import { isAnythingConnected, isDown, LINK, layersDownAbove, needsLink, probeEndsAt } from './blame'
 import { dialTimeout, slotsMax } from './options'
 import { compareReady, compareRoutesOfPeer, isInLane, laneEnd, laneStart, lanesOf, type Turn, turnOf } from './rank'
 import { advance } from './reducer'
@@ -90,6 +90,7 @@ export function plan(state: State, now: EpochMs): Plan {
     if (settled.mode === 'on') {
       planLongTerm(draft)
       planClasses(draft)
+      planProbe(draft)
       planRotation(draft)
     }
   }
@@ -572,6 +573,28 @@ function bestOfAll(draft: Draft, skip: ReadonlySet<FeedId>): Route | null {
 }
 
 // ---- layers -----------------------------------------------------------------------------------------------------------
+
+/**
+ * Routes take turns at probing a link that is down (blame.ts), each put off until the others have had theirs. When a probe is
+ * due and nobody's turn has come, as some of the others have gone meanwhile, whoever is next steps in.
+ */
+function planProbe(draft: Draft): void {
+  const { state, now } = draft
+  const link = isDown(state, LINK)
+  if (!link || draft.probed.has(LINK) || socketsLeft(draft) <= 0) return
+  let next: Route | null = null
+  for (const queue of openQueues(state.options)) {
+    const head = headOfWaiting(state, queue)
+    if (!head || head.nextAttemptAt > now || !needsLink(head) || draft.taken.has(head.peer)) continue
+    if (!next || head.dueAt < next.dueAt) next = head
+  }
+  const peer = next && state.peers.get(next.peer)
+  if (!next || !peer) return
+  const cause: DialCause = next.queue === '' ? 'longTerm' : 'schedule'
+  const refused = whyNotDial(state, next, peer, now, cause)
+  if (!refused) dial(draft, next, cause)
+  else if (refused.reason === 'offline' && refused.until !== null) wake(draft, refused.until)
+}
 
 /** A link that is down is probed when its time comes, if there is anything to probe it with. */
 function wakeForLayers(draft: Draft): void {

@@ -17,6 +17,7 @@ import {
   noteLoss,
   probeAll,
   probeStarted,
+  RESOLVER,
 } from './blame'
 import { tieOf } from './hash'
 import { dialTimeout } from './options'
@@ -162,6 +163,7 @@ function handle(tx: Transaction, action: Action): void {
       return linkDown(tx)
     case 'environment/online':
       layerIsBack(tx, LINK)
+      layerIsBack(tx, RESOLVER)
       return probeAll(tx)
     case 'clock/advanced':
       return

@@ -460,17 +460,13 @@ export function firstDue(state: Pick<State, 'waiting' | 'options'>, now: EpochMs
   return null
 }
 
+/** A key that sorts before every route of a queue, in `ready` and in `waiting`. */
+export function queueStart(queue: string): RankKey {
+  return { queue, tier: -1, errorCount: 0, visitedAt: 0, lastErrorTime: 0, tie: -1, address: '', dueAt: -1 }
+}
+
 /** The next to fall due in a queue, or null. */
 export function headOfWaiting(state: Pick<State, 'waiting'>, queue: string): Route | null {
-  const head = state.waiting.nextHigherPair({
-    queue,
-    tier: -1,
-    errorCount: 0,
-    visitedAt: 0,
-    lastErrorTime: 0,
-    tie: -1,
-    address: '',
-    dueAt: -1,
-  })
+  const head = state.waiting.nextHigherPair(queueStart(queue))
   return head && head[1].queue === queue ? head[1] : null
 }

@@ -218,7 +218,7 @@ export interface Suspect {
 }
 
 /**
- * A layer that failures may be charged to instead of the routes below it. Keys: `link`, `transport:<protocol>`,
+ * A layer that failures may be charged to instead of the routes below it. Keys: `link`, `resolver`, `transport:<protocol>`,
  * `portal:<feed id>`, `host:<host:port>`. A layer that works has no entry.
  */
 export interface Layer {

@@ -6,21 +6,22 @@
  * A checker is lenient where the outside cannot tell who is right, and says so in a comment. checkers.test.ts shows each one a
  * manager that breaks its promise.
  */
-import type { MaxByType } from '../../src/core/options'
+
 import { hostKey, isStrangerSafe, parseAddress } from '../../src/core/address'
 import { checkInvariants } from '../../src/core/invariants'
-import { replay } from '../../src/core/reducer'
+import { DEFAULT_OPTIONS, type MaxByType } from '../../src/core/options'
+import { initialState, replay } from '../../src/core/reducer'
 import type { PeerRemoved, PeerView, RouteView } from '../../src/core/selectors'
 import type { State } from '../../src/core/table'
-import type { Address, Direction, FeedId, Priority } from '../../src/core/types'
+import type { Address, Direction, FeedId, Priority, RefusalReason } from '../../src/core/types'
 import type { ConnectionChange } from '../../src/manager'
 import type { Source } from '../../src/shell/live'
 import type { LinkState } from '../../src/testing'
 import {
   type CheckerFactory,
+  HOUR,
   type Host,
   type HostOptions,
-  HOUR,
   type Kind,
   MINUTE,
   SECOND,
@@ -80,6 +81,8 @@ export interface End {
 export class Book {
   mode: 'off' | 'on' | 'closed' = 'closed'
   sync: { readonly peer: FeedId | null } | null = null
+  /** Somebody has caught up, by which an initial sync may have come to its end. */
+  mayHaveSynced = false
   /** Since when the mode is what it is. */
   modeAt = 0
   maxByType: { [type: string]: number } = {}
@@ -175,7 +178,8 @@ export class Ledger {
         const { maxByType, maxDialing = 8, rotationMinMs = 3 * MINUTE } = told.options
         Object.assign(book, { mode: 'off', modeAt: t, sync: null, lifetimeMs: null, maxDialing, rotationMinMs })
         book.maxByType = { ...DEFAULT_MAX, ...maxByType }
-        for (const map of [book.priorities, book.longTerm, book.requests, book.routes, book.dials, book.ends]) map.clear()
+        for (const map of [book.priorities, book.longTerm, book.requests, book.routes, book.dials, book.ends])
+          map.clear()
         return
       }
       case 'started':
@@ -241,9 +245,11 @@ export class Ledger {
         return
       case 'syncStarted':
         book.sync = { peer: told.peer }
+        book.mayHaveSynced = false
         return
       case 'syncStopped':
-        if (book.mode === 'off') for (const dial of book.dials.values()) if (dial.cause === 'initialSync') dial.isOver = true
+        if (book.mode === 'off')
+          for (const dial of book.dials.values()) if (dial.cause === 'initialSync') dial.isOver = true
         book.sync = null
         return
       case 'clockJumped':
@@ -256,8 +262,10 @@ export class Ledger {
         book.unsteadyAt = t
         for (const end of book.ends.values()) if (end.closingAt !== null) end.isGone = true
         return
-      case 'signal':
       case 'used':
+        book.mayHaveSynced ||= told.use === 'caughtUp'
+        return
+      case 'signal':
       case 'outageBegan':
       case 'outageEnded':
       case 'outageJudged':
@@ -269,9 +277,10 @@ export class Ledger {
     const { type, peer, address } = change
     if (type === 'failed') {
       for (const dial of book.dials.values()) if (dial.address === address) dial.isOver = true
-    } else if (type === 'connected') {
+    } else if (type === 'connected' || type === 'refused') {
       giveUp(book, peer)
-    } else if (type === 'disconnected' || type === 'refused') {
+    }
+    if (type === 'disconnected' || type === 'refused') {
       for (const end of book.ends.values()) if (end.peer === peer && end.closingAt !== null) end.isGone = true
     }
   }
@@ -284,6 +293,7 @@ export class Ledger {
       const route = book.routes.get(address)
       const routeClass = !route ? 'unknown' : route.isLocal ? 'local' : route.protocol
       const { host } = book
+      if (book.sync && book.mayHaveSynced && host.manager?.connections.status().mode !== 'initialSync') book.sync = null
       const view = host.manager?.peer.get(peer)?.routes.find((each) => each.id === address) ?? null
       const cause = causeOf(book, peer)
       const wallAt = host.clock.now()
@@ -304,6 +314,8 @@ export class Ledger {
       const dial = direction === 'outbound' ? book.dials.get(attempt) : undefined
       const route = dial && book.routes.get(dial.address)
       if (route) route.isProven = true
+      // Our own dials to somebody who calls are needless, even if the call is refused right away.
+      if (direction === 'inbound') giveUp(book, peer)
       // What another connection of this peer is replaced by is not counted twice, even if its end is never confirmed.
       for (const end of book.ends.values()) if (end.peer === peer && end.closingAt !== null) end.isGone = true
       book.ends.set(connection, {
@@ -392,7 +404,7 @@ class Lasting {
     const ms = this.world.t - entry.t
     if (ms <= this.limitMs) return
     entry.isReported = true
-    this.report(`${entry.host.name}: ${key}, for ${ms} ms`)
+    this.report(`${key}, for ${ms} ms`)
   }
 }
 
@@ -445,10 +457,18 @@ export const slots: CheckerFactory = (world, report) => {
   const recount = (book: Book): void => {
     const counts = new Map<string, number>()
     for (const end of book.ends.values())
-      if (end.class !== null && !end.isGone && end.closingAt === null && !end.isRequested && !book.longTerm.has(end.peer))
+      if (
+        end.class !== null &&
+        !end.isGone &&
+        end.closingAt === null &&
+        !end.isRequested &&
+        !book.longTerm.has(end.peer)
+      )
         counts.set(end.class, (counts.get(end.class) ?? 0) + 1)
-    for (const name of new Set([...counts.keys(), ...Object.keys(book.maxByType)]))
-      surplus.set(`more ${name} connections than slots`, book.host, !book.sync && (counts.get(name) ?? 0) > book.max(name))
+    const surplusOf = (name: string): string => `${book.host.name}: more ${name} connections than slots`
+    for (const [name, count] of counts) surplus.set(surplusOf(name), book.host, !book.sync && count > book.max(name))
+    for (const name of Object.keys(book.maxByType))
+      if (!counts.has(name)) surplus.set(surplusOf(name), book.host, false)
   }
   const judge = (book: Book, dial: Dial): void => {
     if (dial.cause === 'request') return
@@ -463,7 +483,8 @@ export const slots: CheckerFactory = (world, report) => {
     const taken = book.slotsTaken(dial.class).length
     const free = book.max(dial.class) - taken
     const peers = new Set(rivals.map((each) => each.peer)).size + 1
-    if (free <= 0) report(`${book.host.name} dials ${name} by ${dial.class} with ${taken} of ${book.max(dial.class)} slots taken`)
+    if (free <= 0)
+      report(`${book.host.name} dials ${name} by ${dial.class} with ${taken} of ${book.max(dial.class)} slots taken`)
     else if (peers > 2 * free + 2) report(`${book.host.name} dials ${peers} peers for ${free} free ${dial.class} slots`)
   }
   return {
@@ -476,7 +497,7 @@ export const slots: CheckerFactory = (world, report) => {
       if (event.type === 'network' && event.event.type !== 'dialed' && event.event.type !== 'answered') {
         const book = ledger.bookOf(event.event.end)
         if (book) recount(book)
-      } else if (event.type === 'told') recount(ledger.book(event.host))
+      } else if (event.type === 'told' && event.told.type !== 'routeAdded') recount(ledger.book(event.host))
     },
     onSample: () => surplus.look(),
   }
@@ -489,7 +510,8 @@ export const oneConnection: CheckerFactory = (world, report) => {
   // The other end hears of it after one way through the network, or by keep-alive if the word was lost.
   const unlike = new Lasting(world, 6 * MINUTE, report)
   const look = (book: Book, peer: FeedId): void => {
-    several.set(`several connections to ${world.nameOf(peer)}`, book.host, book.open(peer).length > 1)
+    const key = `${book.host.name}: several connections to ${world.nameOf(peer)}`
+    several.set(key, book.host, book.open(peer).length > 1)
   }
   return {
     name: 'oneConnection',
@@ -545,7 +567,8 @@ export const crossing: CheckerFactory = (world, report) => {
       pairs.set(key, { a: bookA.host, b: bookB.host })
       world.at(15 * SECOND, () => {
         pairs.delete(key)
-        if (bookA.mode !== 'on' || bookB.mode !== 'on' || world.t - Math.max(bookA.modeAt, bookB.modeAt) < 20 * SECOND) return
+        if (bookA.mode !== 'on' || bookB.mode !== 'on' || world.t - Math.max(bookA.modeAt, bookB.modeAt) < 20 * SECOND)
+          return
         const atA = bookA.open(b)
         const atB = bookB.open(a)
         const names = `${bookA.host.name} and ${bookB.host.name}`
@@ -613,6 +636,7 @@ export const hostThrottle: CheckerFactory = (world, report) => {
         route.isLocal ||
         route.isProven ||
         dial.cause === 'request' ||
+        (dial.cause === 'initialSync' && book.sync?.peer === dial.peer) ||
         book.longTerm.has(dial.peer) ||
         book.priorities.get(dial.peer) === 'HIGH'
       if (!before || isVouchedFor) return
@@ -647,7 +671,10 @@ export const backoff: CheckerFactory = (world, report) => {
     const times = (recent.get(key) ?? []).filter((t) => t > world.t - RATE_WINDOW_MS)
     times.push(world.t)
     recent.set(key, times)
-    if (times.length > MAX_DIALS_PER_WINDOW)
+    const last = dial.view?.errors[dial.view.errors.length - 1]
+    // What our own machine says costs no packet, and the probe of a link comes back every second at first.
+    const isLocalWord = last?.code === 'ENETUNREACH' || last?.code === 'EAI_AGAIN'
+    if (times.length > (isLocalWord ? 5 : 1) * MAX_DIALS_PER_WINDOW)
       report(`${book.host.name} dials ${dial.address} ${times.length} times in ten minutes`)
   }
   /** Failures that no layer above the route could explain: the other side answered, and has one address that we know. */
@@ -698,12 +725,16 @@ export const pace: CheckerFactory = (world, report) => {
       if (event.type === 'told' && event.told.type === 'disconnected') {
         const peer = event.told.peer
         const view = event.host.manager?.peer.get(peer)
-        if (view) left.set(`${event.host.id} ${peer}`, { t: world.t, wallAt: event.host.clock.now(), why: 'disconnect' })
+        if (view)
+          left.set(`${event.host.id} ${peer}`, { t: world.t, wallAt: event.host.clock.now(), why: 'disconnect' })
       }
       if (event.type === 'change' && event.change.type === 'disconnected') {
         const { peer, reason, address } = event.change
         const now = { t: world.t, wallAt: event.host.clock.now() }
-        if (reason === 'rotation' || reason === 'lifetime') left.set(`${event.host.id} ${peer}`, { ...now, why: reason })
+        // Of somebody of whom nothing else is known, the hang-up is forgotten with him.
+        const isKnown = event.host.manager?.peer.get(peer) ?? null
+        if (isKnown && (reason === 'rotation' || reason === 'lifetime'))
+          left.set(`${event.host.id} ${peer}`, { ...now, why: reason })
         if (reason !== 'rotation' || address === null) return
         const book = ledger.book(event.host)
         const route = book.routes.get(address)
@@ -715,10 +746,12 @@ export const pace: CheckerFactory = (world, report) => {
         const ms = Math.max(now.t - before.t, now.wallAt - before.wallAt)
         // Between the two closings; a close may take five seconds to be confirmed, or presumed.
         if (ms < book.rotationMinMs - CLOSING_MS - SLACK_MS)
-          report(`${event.host.name} rotates ${routeClass} again after ${ms} ms, at least ${book.rotationMinMs} are due`)
+          report(
+            `${event.host.name} rotates ${routeClass} again after ${ms} ms, at least ${book.rotationMinMs} are due`,
+          )
       }
       const found = dialOf(ledger, event)
-      if (!found || found.dial.cause !== 'schedule') return
+      if (found?.dial.cause !== 'schedule') return
       const { book, dial } = found
       const held = left.get(`${book.host.id} ${dial.peer}`)
       if (!held) return
@@ -748,7 +781,7 @@ export const outcomes: CheckerFactory = (world, report) => {
   /** The last dialing change that no dial of the network has followed yet. */
   const announced = new Map<Host, Address>()
   /** Dials that the network has not answered, whether or not anybody waits for them. */
-  const unanswered = new Map<Host, Map<Address, FeedId>>()
+  const unanswered = new Map<number, { readonly host: Host; readonly address: Address; readonly peer: FeedId }>()
   /** Those of them beside which an inbound connection of the same peer came: they may still win the crossing. */
   const crossed = new Map<Host, Map<Address, FeedId>>()
   const of = <T>(map: Map<Host, Map<Address, T>>, host: Host): Map<Address, T> => {
@@ -772,10 +805,14 @@ export const outcomes: CheckerFactory = (world, report) => {
     } else if (type === 'connected') {
       if (direction === 'outbound' && address !== null && !attempts.delete(address) && !of(crossed, host).has(address))
         report(`${who}, which was not being dialed`)
-      if (direction === 'inbound')
-        for (const [each, dialed] of of(unanswered, host)) if (dialed === peer) of(crossed, host).set(each, peer)
       abandon(host, (attempt) => attempt.peer === peer)
     }
+  }
+  /** Whoever calls need not be dialed, even if he is refused right away. */
+  const seeCall = (host: Host, peer: FeedId): void => {
+    for (const each of unanswered.values())
+      if (each.host === host && each.peer === peer) of(crossed, host).set(each.address, peer)
+    abandon(host, (attempt) => attempt.peer === peer)
   }
   const seeTold = (host: Host, told: Told): void => {
     switch (told.type) {
@@ -801,16 +838,17 @@ export const outcomes: CheckerFactory = (world, report) => {
       ledger.see(event)
       if (event.type === 'told') seeTold(event.host, event.told)
       if (event.type === 'change') seeChange(event.host, event.change)
-      if (event.type === 'network' && event.event.type === 'answered') {
-        const book = ledger.bookOf(event.event.from)
-        const dial = book?.dials.get(event.event.attempt)
-        if (book && dial) of(unanswered, book.host).delete(dial.address)
+      if (event.type === 'network' && event.event.type === 'answered') unanswered.delete(event.event.attempt)
+      if (event.type === 'network' && event.event.type === 'opened' && event.event.direction === 'inbound') {
+        const host = world.hostOf.get(event.event.end)
+        if (host) seeCall(host, event.event.other)
       }
       const found = dialOf(ledger, event)
       if (!found) return
       const { host } = found.book
-      of(unanswered, host).set(found.dial.address, found.dial.peer)
-      if (announced.get(host) !== found.dial.address) report(`${host.name} dials ${found.dial.address} without saying so`)
+      const { attempt, address, peer } = found.dial
+      unanswered.set(attempt, { host, address, peer })
+      if (announced.get(host) !== address) report(`${host.name} dials ${address} without saying so`)
       announced.delete(host)
     },
     onSample: () => {
@@ -834,6 +872,7 @@ export const requests: CheckerFactory = (world, report) => {
   const ledger = ledgerOf(world)
   // All routes of a peer, four at a time, each up to its timeout.
   const pending = new Lasting(world, 3 * MINUTE, report)
+  const textOf = (host: Host, peer: FeedId): string => `${host.name}: connect(${world.nameOf(peer)}) is pending`
   return {
     name: 'requests',
     onEvent: (event) => {
@@ -842,10 +881,9 @@ export const requests: CheckerFactory = (world, report) => {
       const { host, told } = event
       const book = ledger.book(host)
       if (isUnsteady(told)) pending.forget(host)
-      if (told.type === 'created')
-        for (const peer of world.hostOf.keys()) pending.set(`connect(${world.nameOf(peer)}) is pending`, host, false)
+      if (told.type === 'created') for (const peer of world.hostOf.keys()) pending.set(textOf(host, peer), host, false)
       if (told.type === 'requested' || told.type === 'requestSettled')
-        pending.set(`connect(${world.nameOf(told.peer)}) is pending`, host, (book.requests.get(told.peer) ?? 0) > 0)
+        pending.set(textOf(host, told.peer), host, (book.requests.get(told.peer) ?? 0) > 0)
     },
     onSample: () => pending.look(),
   }
@@ -871,7 +909,12 @@ export const nothingLeft: CheckerFactory = (world, report) => {
       if (told.type === 'stopped' || told.type === 'closed')
         doomed.set(host, { t: world.t, ends: ledger.book(host).open() })
       // Whatever asks for connections again ends the silence.
-      if (told.type === 'created' || told.type === 'started' || told.type === 'syncStarted' || told.type === 'requested')
+      if (
+        told.type === 'created' ||
+        told.type === 'started' ||
+        told.type === 'syncStarted' ||
+        told.type === 'requested'
+      )
         doomed.delete(host)
       if (isUnsteady(told) || told.type === 'signal') {
         const known = doomed.get(host)
@@ -899,7 +942,7 @@ export const nothingLeft: CheckerFactory = (world, report) => {
 function worksNow(world: World, host: Host, route: Known): boolean {
   const other = world.hostOf.get(route.peer)
   if (!other?.manager || other.clock.isAsleep || !other.node.addresses.includes(route.address)) return false
-  return route.address.startsWith('net:192.168.') ? other.lan === host.lan : true
+  return !isNearby(route.address) || other.lan === host.lan
 }
 
 /** Routes by which a host could have somebody, given what it was told and still knows. */
@@ -953,36 +996,69 @@ function explained(host: Host, address: Address): string {
   return answer ? `(${answer.reason}: ${answer.message})` : ''
 }
 
+/** Peers that `prompt` asks about in one look; it goes on with the next ones at the next look. */
+const ASKED_AT_ONCE = 40
+
+/** Sockets that a manager may hold, as a multiple of the dials that it may have in flight (plan.ts). */
+const SOCKETS_FACTOR = 4
+
+/** What stands in the way of each route of some peers, as the public API explains it. */
+function explanations(host: Host, peers: Iterable<FeedId>): Map<Address, RefusalReason | null> {
+  const found = new Map<Address, RefusalReason | null>()
+  for (const peer of peers)
+    for (const route of host.manager?.peer.explain(peer).routes ?? []) found.set(route.address, route.reason)
+  return found
+}
+
 /** A free slot and a peer that nothing stands in the way of: dialed within a minute and a half. */
 export const prompt: CheckerFactory = (world, report) => {
   const ledger = ledgerOf(world)
-  const limitMs = 90 * SECOND
-  const idle = new Lasting(world, limitMs, report)
+  const idle = new Lasting(world, 90 * SECOND, report)
+  let asked = 0
+  /** Classes with a free slot and a route that could be dialed. */
+  const openClasses = (book: Book): Set<string> => {
+    const found = new Set<string>()
+    if (book.mode !== 'on' || book.sync) return found
+    // Those that are not refused for want of a slot take one all the same.
+    const taken = (name: string): number =>
+      [...book.ends.values()].filter((end) => end.class === name && !end.isGone).length +
+      book.inFlight().filter((dial) => dial.class === name).length
+    const free = new Set(Object.keys(book.maxByType).filter((name) => taken(name) < book.max(name)))
+    if (free.size === 0) return found
+    const status = book.host.manager?.connections.status()
+    // Then there is one probe at a time, at its own pace.
+    if (!status || status.environment.down.some(({ layer }) => layer === 'link' || layer === 'resolver')) return found
+    // Dials that were given up hold sockets for a while; when there are too many, strangers have to wait for them.
+    const isClogged = status.lingering >= SOCKETS_FACTOR * book.maxDialing
+    const peers = [...new Set([...book.routes.values()].map((route) => route.peer))]
+    const start = peers.length > ASKED_AT_ONCE ? asked % peers.length : 0
+    const some = [...peers.slice(start), ...peers.slice(0, start)].slice(0, ASKED_AT_ONCE)
+    for (const [address, reason] of explanations(book.host, some)) {
+      const route = book.routes.get(address)
+      const name = !route ? '' : route.isLocal ? 'local' : route.protocol
+      if (!route || (isClogged && !route.isProven) || book.open(route.peer).length > 0) continue
+      if ((reason === null || reason === 'slotsFull') && free.has(name)) found.add(name)
+    }
+    return found
+  }
   return {
     name: 'prompt',
     onEvent: (event) => {
       ledger.see(event)
-      if (event.type === 'told') idle.forget(event.host)
+      if (event.type === 'told' && event.told.type !== 'routeAdded') idle.forget(event.host)
       const found = dialOf(ledger, event)
-      // One dial in the class is a sign of life; the next is due within the same time again.
+      // One dial is a sign of life; the next is due within the same time again.
       if (found) idle.forget(found.book.host)
     },
     onSample: () => {
+      if (world.phase !== 'calm') return
+      asked += ASKED_AT_ONCE
       for (const host of world.hosts) {
-        const book = ledger.book(host)
         if (!host.manager || host.clock.isAsleep) continue
-        const waiting = new Map<string, string>()
-        if (book.mode === 'on' && !book.sync)
-          for (const route of book.routes.values()) {
-            const routeClass = route.isLocal ? 'local' : route.protocol
-            if (waiting.has(routeClass) || book.open(route.peer).length > 0) continue
-            const dials = book.inFlight().filter((dial) => dial.class === routeClass)
-            if (book.slotsTaken(routeClass).length + dials.length >= book.max(routeClass)) continue
-            const { reason } = host.manager.peer.explain(route.address)
-            if (reason === null || reason === 'slotsFull') waiting.set(routeClass, route.address)
-          }
-        for (const routeClass of Object.keys(book.maxByType))
-          idle.set(`a free ${routeClass} slot and somebody to dial`, host, waiting.has(routeClass))
+        const book = ledger.book(host)
+        const waiting = openClasses(book)
+        for (const name of Object.keys(book.maxByType))
+          idle.set(`${host.name}: a free ${name} slot and somebody to dial`, host, waiting.has(name))
       }
       idle.look()
     },
@@ -990,13 +1066,36 @@ export const prompt: CheckerFactory = (world, report) => {
 }
 
 /**
- * Nothing starves: whoever may be dialed is tried before his class has made a number of dials that depends on how many
- * routes there are, not on who they are. Every eighth dial goes round twelve lanes (rank.ts), so it is at most 96 for each.
+ * Nothing starves: whoever may be dialed is tried before his class has made a number of dials that depends on how many there
+ * are of his priority, not on who they are. Every eighth dial goes round twelve lanes (rank.ts), so it is 96 for each.
  */
 export const fair: CheckerFactory = (world, report) => {
   const ledger = ledgerOf(world)
   const dialCounts = new Map<string, number>()
   const waiting = new Map<string, number>()
+  const look = (book: Book): void => {
+    const { host } = book
+    const views = host.manager?.peer.list() ?? []
+    const alike = new Map<Priority, number>()
+    for (const { priority } of views) alike.set(priority, (alike.get(priority) ?? 0) + 1)
+    const known = new Set([...book.routes.values()].map((route) => route.peer))
+    for (const [address, reason] of explanations(host, known)) {
+      const route = book.routes.get(address)
+      if (!route) continue
+      const name = route.isLocal ? 'local' : route.protocol
+      const key = `${host.id} ${address}`
+      const count = dialCounts.get(`${host.id} ${name}`) ?? 0
+      const since = waiting.get(key)
+      const priority = views.find((view) => view.id === route.peer)?.priority
+      const limit = 96 * ((priority && alike.get(priority)) || 1)
+      if ((reason !== null && reason !== 'slotsFull') || book.open(route.peer).length > 0) waiting.delete(key)
+      else if (since === undefined) waiting.set(key, count)
+      else if (count - since > limit) {
+        report(`${host.name} has made ${count - since} ${name} dials, none to ${world.nameOf(route.peer)}`)
+        waiting.delete(key)
+      }
+    }
+  }
   return {
     name: 'fair',
     onEvent: (event) => {
@@ -1006,35 +1105,16 @@ export const fair: CheckerFactory = (world, report) => {
       const found = dialOf(ledger, event)
       if (!found) return
       const { book, dial } = found
-      waiting.delete(`${book.host.id} ${dial.peer} ${dial.class}`)
+      // Whichever route of his: the peer was tried.
+      for (const route of book.routes.values())
+        if (route.peer === dial.peer) waiting.delete(`${book.host.id} ${route.address}`)
       if (dial.cause !== 'schedule') return
       const key = `${book.host.id} ${dial.class}`
       dialCounts.set(key, (dialCounts.get(key) ?? 0) + 1)
     },
     onSample: () => {
       if (world.phase !== 'calm' || world.t % (2 * MINUTE) !== 0) return
-      for (const host of world.hosts) {
-        const book = ledger.book(host)
-        if (!host.manager || book.mode !== 'on') continue
-        const peers = new Map<string, Known>()
-        for (const route of book.routes.values()) {
-          const routeClass = route.isLocal ? 'local' : route.protocol
-          peers.set(`${host.id} ${route.peer} ${routeClass}`, route)
-        }
-        for (const [key, route] of peers) {
-          const routeClass = route.isLocal ? 'local' : route.protocol
-          const { reason } = host.manager.peer.explain(route.address)
-          const isEligible = (reason === null || reason === 'slotsFull') && book.open(route.peer).length === 0
-          const count = dialCounts.get(`${host.id} ${routeClass}`) ?? 0
-          const since = waiting.get(key)
-          if (!isEligible) waiting.delete(key)
-          else if (since === undefined) waiting.set(key, count)
-          else if (count - since > 96 * peers.size) {
-            report(`${host.name} has made ${count - since} ${routeClass} dials, none to ${world.nameOf(route.peer)}`)
-            waiting.delete(key)
-          }
-        }
-      }
+      for (const host of world.hosts) if (ledger.book(host).mode === 'on') look(ledger.book(host))
     },
   }
 }
@@ -1107,41 +1187,74 @@ export const quiet: CheckerFactory = (world, report) => {
   }
 }
 
-/** After an outage of its own a host is as it was: nobody is worse off, and those who were connected are so again. */
+/** Peers that are silent together before a manager may take it for a silence of its own. */
+const WITNESSES = 3
+
+/** After an outage of its own a host is as it was: nobody is worse off, and whoever was connected to somebody is so again. */
 export const outage: CheckerFactory = (world, report) => {
   const ledger = ledgerOf(world)
-  const before = new Map<Host, { readonly routes: Map<Address, RouteView>; readonly connected: number; readonly link: LinkState }>()
+  interface Before {
+    readonly routes: Map<Address, RouteView>
+    readonly connected: number
+    readonly link: LinkState
+    /** Routes that failed in silence while connections over the link still seemed to be there: nobody can tell why. */
+    readonly doubtful: Set<Address>
+  }
+  const before = new Map<Host, Before>()
   const routesOf = (host: Host): Map<Address, RouteView> => {
     const found = new Map<Address, RouteView>()
     for (const peer of host.manager?.peer.list() ?? []) for (const route of peer.routes) found.set(route.id, route)
     return found
   }
+  const outside = (book: Book): Known[] => [...book.routes.values()].filter((route) => !route.isLocal)
+  const seemsUp = (host: Host): boolean =>
+    ledger
+      .book(host)
+      .open()
+      .some((end) => host.node.connections.some((each) => each.number === end.connection && !isNearby(each.address)))
+  const compare = (host: Host, known: Before): void => {
+    const now = host.clock.now()
+    const book = ledger.book(host)
+    const witnesses = new Set(outside(book).flatMap((route) => (route.isProven ? [route.peer] : [])))
+    if (known.link === 'silent' && witnesses.size < WITNESSES) return
+    // Nobody has had to be found by name since then, so the refund is still to come.
+    if (host.manager?.connections.status().environment.down.some(({ layer }) => layer === 'resolver')) return
+    for (const [address, after] of routesOf(host)) {
+      const was = known.routes.get(address)
+      const route = book.routes.get(address)
+      // Who is gone for reasons of his own may well be counted as such.
+      if (!was || !route || !worksNow(world, host, route) || known.doubtful.has(address)) continue
+      const why = `its link was ${known.link}`
+      if (after.errorCount > was.errorCount)
+        report(`${host.name} counts ${after.errorCount} failures of ${address}, ${was.errorCount} before ${why}`)
+      if (after.nextAttemptAt > Math.max(was.nextAttemptAt, now))
+        report(`${host.name} pauses ${address} for another ${after.nextAttemptAt - now} ms after ${why}`)
+    }
+  }
   return {
     name: 'outage',
     onEvent: (event) => {
       ledger.see(event)
+      if (event.type === 'change' && event.change.type === 'failed' && event.change.address !== null) {
+        const known = before.get(event.host)
+        if (known?.link === 'silent' && seemsUp(event.host)) known.doubtful.add(event.change.address)
+      }
       if (event.type !== 'told') return
       const { host, told } = event
       const connected = ledger.book(host).open().length
-      if (told.type === 'outageBegan') before.set(host, { routes: routesOf(host), connected, link: told.link })
-      if (told.type !== 'outageJudged') return
+      if (told.type === 'outageBegan')
+        before.set(host, { routes: routesOf(host), connected, link: told.link, doubtful: new Set() })
       const known = before.get(host)
-      if (!known) return
-      const now = host.clock.now()
+      if (told.type !== 'outageJudged' || !known) return
       if (connected < Math.min(known.connected, 1))
         report(`${host.name} had ${known.connected} connections before the outage and has ${connected} after it`)
-      for (const [address, after] of routesOf(host)) {
-        const was = known.routes.get(address)
-        const route = ledger.book(host).routes.get(address)
-        // Who is gone for reasons of his own may well be counted as such.
-        if (!was || !route || !worksNow(world, host, route)) continue
-        if (after.errorCount > was.errorCount)
-          report(`${host.name} counts ${after.errorCount} failures of ${address}, ${was.errorCount} before its link was ${known.link}`)
-        if (after.nextAttemptAt > Math.max(was.nextAttemptAt, now))
-          report(`${host.name} pauses ${address} for another ${after.nextAttemptAt - now} ms after its link was ${known.link}`)
-      }
+      compare(host, known)
     },
   }
+}
+
+function isNearby(address: Address): boolean {
+  return address.startsWith('net:192.168.')
 }
 
 // ---- checkers: what the API says --------------------------------------------------------------------------------------
@@ -1225,24 +1338,20 @@ function plain(state: State): string {
 /** Few hosts are replayed, as it means reducing everything a second time. */
 const REPLAYED_HOSTS = 2
 
-/** A recording of the actions leads to the same state, and the state that came first was not touched on the way. */
-export const recording: CheckerFactory = (world, report) => {
-  const hosts = (): Host[] => world.hosts.slice(0, REPLAYED_HOSTS)
-  return {
-    name: 'recording',
-    onEvent: (event) => {
-      if (event.type !== 'told' || event.told.type !== 'closed' || !hosts().includes(event.host)) return
-      const { name, manager, initialState, actions } = event.host
-      if (!manager || !initialState) return
-      if (!initialState.peers.isEmpty || !initialState.routes.isEmpty) report(`${name}: the first state was changed`)
-      const first = plain(initialState)
-      const replayed = replay(initialState, JSON.parse(JSON.stringify(actions)) as typeof actions)
-      if (plain(replayed) !== plain(manager.internal.store.getState()))
-        report(`${name}: ${actions.length} recorded actions lead to another state`)
-      if (plain(initialState) !== first) report(`${name}: replaying changed the first state`)
-    },
-  }
-}
+/** A recording of the actions leads to the same state, from the defaults on. */
+export const recording: CheckerFactory = (_world, report) => ({
+  name: 'recording',
+  onEvent: (event) => {
+    if (event.type !== 'told' || event.told.type !== 'closed' || event.host.index >= REPLAYED_HOSTS) return
+    const { name, manager, actions } = event.host
+    if (!manager) return
+    // As data, the way it would come out of a log.
+    const recorded = JSON.parse(JSON.stringify(actions)) as typeof actions
+    const replayed = replay(initialState(DEFAULT_OPTIONS, recorded[0]?.at ?? 0), recorded)
+    if (plain(replayed) !== plain(manager.internal.store.getState()))
+      report(`${name}: ${actions.length} recorded actions lead to another state`)
+  },
+})
 
 /** The derived parts of every state agree with a recomputation. */
 export const invariants: CheckerFactory = (world, report) => {

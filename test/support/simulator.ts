@@ -246,7 +246,6 @@ export interface Host {
   manager: ConnectionManager | null
   /** Of the present manager. */
   readonly actions: Action[]
-  initialState: ReturnType<ConnectionManager['internal']['store']['getState']> | null
   /** What it will be told again when it starts anew. */
   readonly knows: Map<Address, RouteTold>
   /** Whether strangers who are banned are turned away at the door, as the stack's auth hook does. */
@@ -264,10 +263,14 @@ export interface WorldOptions {
   readonly seed: number
   readonly kind: Kind
   readonly checkers?: readonly CheckerFactory[]
+  /** What happens in the world instead of what its kind says. */
+  readonly script?: (world: World) => Promise<void>
   /** What to use instead of `createManager`: how checkers are shown managers that are known to be wrong. */
   readonly createManager?: ManagerFactory
   /** Lines of the trace are kept, not only hashed. */
   readonly keepsTrace?: boolean
+  /** Time stands still once something was broken: the rest would only cost time. */
+  readonly stopsAtFirst?: boolean
 }
 
 export interface Outcome {
@@ -284,6 +287,8 @@ export interface Outcome {
 
 /** More than this says nothing more. */
 const MAX_VIOLATIONS = 40
+/** No world needs as many; two managers that dial each other at the speed of the network get there. */
+const MAX_DIALS = 60_000
 
 export class World {
   readonly dice: Dice
@@ -297,6 +302,8 @@ export class World {
   areEqual = false
   dials = 0
   connections = 0
+  private isOver = false
+  private readonly stopsAtFirst: boolean
   private readonly checkers: Checker[] = []
   private readonly violations: string[] = []
   private violationCount = 0
@@ -310,6 +317,7 @@ export class World {
     this.dice = new Dice(options.seed)
     this.kind = options.kind
     this.keepsTrace = options.keepsTrace === true
+    this.stopsAtFirst = options.stopsAtFirst === true
     this.base = virtualClock()
     this.startedAt = this.base.now()
     const dice = this.dice.fork()
@@ -328,7 +336,10 @@ export class World {
       this.checkers.push(checker)
     }
     this.network.onEvent((event) => {
-      if (event.type === 'dialed') this.dials++
+      if (event.type === 'dialed' && ++this.dials === MAX_DIALS) {
+        this.violated('world', `${MAX_DIALS} dials`)
+        this.isOver = true
+      }
       if (event.type === 'opened' && event.direction === 'outbound') this.connections++
       this.tell({ type: 'network', t: this.t, event })
     })
@@ -345,6 +356,7 @@ export class World {
   }
 
   violated(name: string, text: string): void {
+    if (this.stopsAtFirst) this.isOver = true
     if (++this.violationCount <= MAX_VIOLATIONS) this.violations.push(`${name} at ${clockText(this.t)}: ${text}`)
   }
 
@@ -390,7 +402,7 @@ export class World {
   /** Lets time pass, with a look by the checkers every now and then. */
   async run(ms: number): Promise<void> {
     const end = this.t + ms
-    while (this.t < end) {
+    while (this.t < end && !this.isOver) {
       await this.base.advanceAsync(Math.min(SAMPLE_MS - (this.t % SAMPLE_MS), end - this.t))
       if (this.t % SAMPLE_MS === 0) for (const checker of this.checkers) checker.onSample?.()
     }
@@ -434,7 +446,6 @@ export class World {
       options,
       manager: null,
       actions: [],
-      initialState: null,
       knows: new Map(),
       hasAuth: dice.chance(0.5),
       isOn: false,
@@ -444,7 +455,7 @@ export class World {
     host.node.authorize((caller) => !(host.hasAuth && host.manager?.internal.isBanned(caller)))
     host.node.onInbound((connection) => {
       // Nobody is there to keep it: the process has ended and its port is about to close.
-      if (!host.manager) return connection.close(true)
+      if (!host.manager || host.manager.internal.isClosed()) return connection.close(true)
       host.manager.peer.remotePeerConnected(connection.id, connection)
     })
     return host
@@ -468,7 +479,6 @@ export class World {
       host,
     )
     host.manager = manager
-    host.initialState = manager.internal.store.getState()
     host.node.goOnline()
     const watched = collect(manager.connections.changes())
     let seen = 0
@@ -636,7 +646,7 @@ export class World {
 // ---- worlds -----------------------------------------------------------------------------------------------------------
 
 /** The key in a feed id, as addresses spell it. */
-function keyOf(id: FeedId): string {
+export function keyOf(id: FeedId): string {
   return id.slice(1, -'.ed25519'.length)
 }
 
@@ -693,7 +703,7 @@ function introduce(world: World, host: Host, other: Host, dice: Dice): void {
 }
 
 /** So short that a calm of an hour and a half is long enough for everybody. */
-const SHORT_BACKOFF = { HIGH: 5 * MINUTE, MEDIUM: 10 * MINUTE, LOW: 20 * MINUTE }
+export const SHORT_BACKOFF = { HIGH: 5 * MINUTE, MEDIUM: 10 * MINUTE, LOW: 20 * MINUTE }
 
 function drawOptions(dice: Dice, isLong: boolean): HostOptions {
   const rotationMinMs = dice.time(20 * SECOND, 3 * MINUTE)
@@ -860,7 +870,10 @@ function mishap(world: World, dice: Dice): void {
     [7, () => known && world.request(host, known.peer)],
     [5, () => known && world.disconnect(host, known.peer)],
     [3, () => known && world.removeRoute(host, known.address)],
-    [10, () => known && world.addRoute(host, { ...known, source: known.isLocal ? 'local' : dice.pick(['room', 'pub']) })],
+    [
+      10,
+      () => known && world.addRoute(host, { ...known, source: known.isLocal ? 'local' : dice.pick(['room', 'pub']) }),
+    ],
     [
       6,
       () => {
@@ -869,11 +882,16 @@ function mishap(world: World, dice: Dice): void {
         for (const route of host.knows.values()) if (route.peer === other.id) world.addRoute(host, route)
       },
     ],
-    [4, () => hostileRoutes(world, host, dice).forEach((route) => world.addRoute(host, route))],
+    [
+      4,
+      () => {
+        for (const route of hostileRoutes(world, host, dice)) world.addRoute(host, route)
+      },
+    ],
     [
       3,
       () => {
-        world.startSync(host, known && dice.chance(0.5) && !isBanned(host, known.peer) ? known.peer : null)
+        world.startSync(host, known && dice.chance(0.5) && mayAskFor(host, known.peer) ? known.peer : null)
         forAWhile(() => {
           if (canAct(host)) world.stopSync(host)
         })
@@ -886,8 +904,8 @@ function mishap(world: World, dice: Dice): void {
   if (canAct(host)) dice.weighted(deeds)()
 }
 
-function isBanned(host: Host, peer: FeedId): boolean {
-  return host.manager?.internal.isBanned(peer) === true
+function mayAskFor(host: Host, peer: FeedId): boolean {
+  return peer !== host.id && host.manager?.internal.isBanned(peer) !== true
 }
 
 /** What replication and pings tell of a connection. */
@@ -903,7 +921,7 @@ function use(world: World, host: Host, dice: Dice): void {
 }
 
 /** Everything works again, everybody is there, and nobody touches anything. */
-function calmDown(world: World, dice: Dice): void {
+export function calmDown(world: World, dice: Dice): void {
   world.enter('calm')
   world.network.clearFaults()
   world.network.heal()
@@ -1101,7 +1119,7 @@ const SCRIPTS: { readonly [K in Kind]: (world: World) => Promise<void> } = {
 /** Runs one world from beginning to end. */
 export async function runWorld(options: WorldOptions): Promise<Outcome> {
   const world = new World(options)
-  await SCRIPTS[options.kind](world)
+  await (options.script ?? SCRIPTS[options.kind])(world)
   return world.finish()
 }
 
