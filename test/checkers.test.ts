@@ -322,22 +322,11 @@ const ROWS: readonly Row[] = [
     says: /a free net slot and somebody to dial/,
   },
   {
-    checker: checkers.fair,
-    wrong: 'a manager that overlooks somebody',
-    manager: withBlindSpot,
-    says: /has made \d+ net dials, none to/,
-  },
-  {
-    checker: checkers.roundRobin,
-    wrong: 'a manager that never rotates',
-    manager: withOptions({ dwellMs: 100 * 60 * MINUTE }),
-    says: /has not seen/,
-  },
-  {
     checker: checkers.quiet,
     wrong: 'a manager that polls',
     manager: withPolling,
     says: /woke \d+ times in the calm/,
+    kind: 'fairness',
   },
   {
     checker: checkers.outage,

@@ -471,9 +471,10 @@ export const slots: CheckerFactory = (world, report) => {
       if (!counts.has(name)) surplus.set(surplusOf(name), book.host, false)
   }
   const judge = (book: Book, dial: Dial): void => {
-    if (dial.cause === 'request') return
+    const isAsked = (each: Dial): boolean => each.cause === 'request' || each.cause === 'initialSync'
+    if (isAsked(dial)) return
     const name = world.nameOf(dial.peer)
-    const others = book.inFlight().filter((each) => each !== dial && each.cause !== 'request')
+    const others = book.inFlight().filter((each) => each !== dial && !isAsked(each))
     if (others.length + 1 > book.maxDialing)
       report(`${book.host.name} dials ${name} with ${others.length} dials in flight, ${book.maxDialing} are allowed`)
     if (dial.cause !== 'schedule') return
@@ -663,7 +664,8 @@ export const backoff: CheckerFactory = (world, report) => {
   const ledger = ledgerOf(world)
   const recent = new Map<string, number[]>()
   const judgeDial = (book: Book, dial: Dial): void => {
-    if (dial.cause === 'request') return
+    // A user who waits for somebody is not made to wait as long as a stranger.
+    if (dial.cause === 'request' || (dial.cause === 'initialSync' && book.sync?.peer === dial.peer)) return
     const early = (dial.view?.nextAttemptAt ?? 0) - dial.wallAt
     if (early > (book.hasJumped ? SLACK_MS : 0))
       report(`${book.host.name} dials ${dial.address} ${early} ms before its next attempt`)

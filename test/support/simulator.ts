@@ -564,7 +564,7 @@ export class World {
     if (!manager) return
     this.told(host, { type: 'requested', peer })
     const settled = (error: unknown): void => {
-      if (host.manager !== manager) return
+      if (host.manager !== null && host.manager !== manager) return
       const code = error ? String((error as { code?: unknown }).code ?? error) : null
       this.told(host, { type: 'requestSettled', peer, error: code })
     }
