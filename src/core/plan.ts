@@ -39,8 +39,6 @@ import type {
 const MAX_VISITS = 256
 /** Dials that were given up hold sockets until the kernel gives up too: at most this many times `maxDialing` in all. */
 const MAX_SOCKETS_FACTOR = 4
-/** For peers that have been connected: a flood of addresses where nobody answers must not hold up those who are known. */
-const MAX_SOCKETS_FACTOR_PROVEN = 8
 /** A route that may not take part in the race of its peer is left alone for this long, if nothing says for how long. */
 const REFUSED_IN_RACE_MS = 1_000
 
@@ -208,11 +206,11 @@ function planDialing(draft: Draft, peer: Peer): void {
 
 // ---- dials ------------------------------------------------------------------------------------------------------------
 
-function socketsLeft(draft: Draft, factor = MAX_SOCKETS_FACTOR): number {
+function socketsLeft(draft: Draft): number {
   const { state, now } = draft
   const inFlight = state.attemptCount + draft.dials.length
   const lingering = state.lingering.filter((entry) => entry.until > now)
-  const sockets = factor * state.options.maxDialing - inFlight - lingering.length
+  const sockets = MAX_SOCKETS_FACTOR * state.options.maxDialing - inFlight - lingering.length
   if (sockets <= 0) for (const entry of lingering) wake(draft, entry.until)
   return Math.min(state.options.maxDialing - inFlight, sockets)
 }
@@ -286,10 +284,8 @@ function wantedIn(draft: Draft, name: string): number {
 function fill(draft: Draft, queue: string, cause: DialCause, count: number, turn: Turn): number {
   const { state } = draft
   let planned = 0
-  while (planned < count) {
-    const isTight = socketsLeft(draft) <= 0
-    if (isTight && socketsLeft(draft, MAX_SOCKETS_FACTOR_PROVEN) <= 0) break
-    const route = choose(draft, queue, cause, isTight ? { kind: 'provenOnly' } : turn)
+  while (planned < count && socketsLeft(draft) > 0) {
+    const route = choose(draft, queue, cause, turn)
     if (!route) {
       const next = headOfWaiting(state, queue)
       if (next) wake(draft, next.dueAt)
@@ -361,9 +357,8 @@ function whyNot(draft: Draft, route: Route, peer: Peer, cause: DialCause): Refus
 function* candidates(state: State, queue: string, turn: Turn, isWarm: boolean): Generator<Route> {
   if (isWarm && turn.kind !== 'lane') yield* mostRecentFirst(state, queue)
   const lanes = lanesOf(queue)
-  if (turn.kind === 'proven' || turn.kind === 'provenOnly')
+  if (turn.kind === 'proven')
     for (const lane of lanes) if (lane.isProven) yield* walk(state, laneStart(lane), (route) => isInLane(route, lane))
-  if (turn.kind === 'provenOnly') return
   // From the lane whose turn it is on, as most are empty most of the time.
   if (turn.kind === 'lane')
     for (const lane of [...lanes.slice(turn.index), ...lanes.slice(0, turn.index)])
