@@ -3,7 +3,7 @@
  * stack can give (disk, pings, the muxrpc edge) is added by the adapters through the methods under `internal`.
  */
 import type { Action, RouteReport, StoredPeer, StoredRoute } from './core/actions'
-import { parseAddress, parseFeedId } from './core/address'
+import { isInvite, parseAddress, parseFeedId } from './core/address'
 import {
   BannedError,
   ClosedError,
@@ -24,6 +24,7 @@ import {
   type Options,
 } from './core/options'
 import { keptPeerOf } from './core/plan'
+import { USER } from './core/rank'
 import { initialState } from './core/reducer'
 import {
   type Explanation,
@@ -36,10 +37,10 @@ import {
   viewOf,
 } from './core/selectors'
 import type { State } from './core/table'
-import type { Address, Direction, EpochMs, FeedId, ParsedRoute, Priority } from './core/types'
+import type { Address, Direction, EpochMs, FeedId, ParsedRoute, Priority, RouteData } from './core/types'
 import { asyncCall, type Callback, isolated, syncCall } from './shell/calls'
 import { type Clock, systemClock } from './shell/clock'
-import { type ConnectToPeer, createConnector } from './shell/connector'
+import { type ConnectToPeer, createConnector, dialOnce } from './shell/connector'
 import { HELP } from './shell/help'
 import { EventSource, KeyedSource, type Source, type SourceOptions, ValueSource } from './shell/live'
 import { drawTieKey, type Random, systemRandom } from './shell/random'
@@ -114,10 +115,10 @@ const PROBE_TIMEOUT_MS = 5_000
 const HOOK_FAILED = 'ERR_HOOK_FAILED'
 const LOAD_CHUNK = 2_000
 
-function toPriority(value: unknown): Priority {
+function toPriority(value: unknown, more = ''): Priority {
   if (value === 'MED') return 'MEDIUM'
   if (value === 'HIGH' || value === 'MEDIUM' || value === 'LOW' || value === 'BANNED') return value
-  throw new InvalidArgumentError('priority', 'HIGH, MEDIUM (or MED), LOW or BANNED', value)
+  throw new InvalidArgumentError('priority', `HIGH, MEDIUM (or MED), LOW or BANNED${more}`, value)
 }
 
 function toBoolean(argument: string, value: unknown, fallback: boolean): boolean {
@@ -238,12 +239,14 @@ export function createManager(given: ManagerOptions) {
     progressSource.changed()
   }
 
+  // Of the object as it was given: whoever replaces the function there means it.
+  const connectToPeerNow: ConnectToPeer = (address, cb) => given.connectToPeer(address, cb)
+
   const connector = createConnector({
     store,
     clock,
     random,
-    // Of the object as it was given: whoever replaces the function there means it.
-    connectToPeer: (address, cb) => given.connectToPeer(address, cb),
+    connectToPeer: connectToPeerNow,
     takesCallback: connectToPeer.length >= 2,
     disconnectFromPeer: settings.disconnectFromPeer,
     // Before the action, as that may be what ends the waiting.
@@ -462,7 +465,7 @@ export function createManager(given: ManagerOptions) {
 
   const addRoute = (value: unknown): boolean => {
     assertOpen()
-    const names = ['address', 'isLocal', 'source', 'priority']
+    const names = ['address', 'isLocal', 'source', 'priority', 'isStored']
     const object = toFields(
       'route',
       '{address, isLocal?}',
@@ -471,15 +474,30 @@ export function createManager(given: ManagerOptions) {
     )
     const isLocal = toBoolean('isLocal', object.isLocal, false)
     const source = toSource(object.source)
+    const standing = toBoolean('isStored', object.isStored, !isLocal) ? 'stored' : 'announced'
     const wanted = object.priority === undefined ? undefined : toPriority(object.priority)
     const routes = parse(object.address)
     const first = routes[0]
     const priority = wanted === undefined || !first ? undefined : prioritised(first.peer, wanted)
     const fresh = routes.filter((route) => !state().routes.has(route.address))
-    addReports(routes.map((route) => ({ route, isLocal, source, ...(priority === undefined ? {} : { priority }) })))
+    const said = priority === undefined ? {} : { priority }
+    addReports(routes.map((route) => ({ route, isLocal, source, standing, ...said })))
     if (priority === 'BANNED' && first) dispatch({ type: 'peer/prioritised', at: now(), peer: first.peer, priority })
     // What the table refused (ourselves, strangers' private hosts, no room) is not new, as it is not there.
     return fresh.some((route) => state().routes.has(route.address))
+  }
+
+  const withdrawRoute = (value: unknown): boolean => {
+    assertOpen()
+    const { address: given } =
+      typeof value === 'string' ? { address: value } : toFields('route', '{address}', value, ['address'])
+    let isKnown = false
+    for (const { address } of parse(given)) {
+      if (!state().routes.get(address)?.isAnnounced) continue
+      isKnown = true
+      dispatch({ type: 'route/withdrawn', at: now(), address })
+    }
+    return isKnown
   }
 
   const removeRoute = (value: unknown): boolean => {
@@ -498,11 +516,17 @@ export function createManager(given: ManagerOptions) {
 
   const setPriority = (value: unknown): boolean => {
     assertOpen()
-    const object = toFields('change', '{address or id, priority}', value, [...TARGET, 'priority'])
-    const priority = toPriority(object.priority)
+    const object = toFields('change', '{address or id, priority}', value, [...TARGET, 'priority', 'source'])
+    // In words, as a null is soon sent by mistake, and would lift a ban.
+    const wanted = object.priority === 'AUTO' ? null : toPriority(object.priority, ', or AUTO')
+    const by = object.source === undefined ? USER : toSource(object.source)
     const { id } = ofFields(object)
     if (id === selfId) return false
-    dispatch({ type: 'peer/prioritised', at: now(), peer: id, priority: prioritised(id, priority) })
+    const present = state().peers.get(id)?.prioritisedBy ?? null
+    // The user's word stands until the user says something else.
+    if (by !== USER && (present === USER || (wanted === null && present !== by))) return false
+    const priority = wanted === null ? null : prioritised(id, wanted)
+    dispatch({ type: 'peer/prioritised', at: now(), peer: id, priority, by })
     return true
   }
 
@@ -523,6 +547,8 @@ export function createManager(given: ManagerOptions) {
     const object =
       typeof value === 'string' ? null : toFields('target', '{address} or {id}', value, [...TARGET, 'isLongTerm'])
     const { id, routes } = object ? ofFields(object) : toTarget(value)
+    const invite = routes.find(({ address }) => isInvite(address))
+    if (invite) return connectAsGuest(id, invite.address)
     const isLongTerm = object ? toBoolean('isLongTerm', object.isLongTerm, false) : false
     if (id === selfId) throw new InvalidArgumentError('target', 'another peer than ourselves', id)
     if (state().peers.get(id)?.priority === 'BANNED') throw new BannedError(id)
@@ -542,6 +568,24 @@ export function createManager(given: ManagerOptions) {
       waiters.set(id, list)
       settleWaiters(id)
     })
+  }
+
+  /** Peers that are being dialed as a guest, under the key of an invite: that connection is none of the manager's. */
+  const guests = new Map<FeedId, number>()
+
+  const connectAsGuest = async (id: FeedId, address: Address): Promise<unknown> => {
+    if (state().peers.get(id)?.priority === 'BANNED') throw new BannedError(id)
+    guests.set(id, (guests.get(id) ?? 0) + 1)
+    try {
+      return await dialOnce(connectToPeerNow, address, clock)
+    } catch (cause) {
+      const { message, code } = errorInfo(cause)
+      throw new DialFailedError({ address, peer: id, cause, attempts: [{ address, code, message }] })
+    } finally {
+      const left = (guests.get(id) ?? 1) - 1
+      if (left > 0) guests.set(id, left)
+      else guests.delete(id)
+    }
   }
 
   const disconnect = async (value: unknown): Promise<boolean> => {
@@ -743,6 +787,7 @@ export function createManager(given: ManagerOptions) {
     peer: {
       addRoute: syncCall((route: unknown) => addRoute(route)),
       removeRoute: syncCall((route: unknown) => removeRoute(route)),
+      withdrawRoute: syncCall((route: unknown) => withdrawRoute(route)),
       setPriority: syncCall((change: unknown) => setPriority(change)),
       setLongTerm: syncCall((change: unknown) => setLongTerm(change)),
       connect: asyncCall((target: unknown) => connect(target)),
@@ -804,6 +849,17 @@ export function createManager(given: ManagerOptions) {
       woke: probeConnections,
       networkChanged: probeConnections,
       online: probeConnections,
+      /** True while an invite of this peer is being used: its connection is not to be tracked. */
+      isGuestOf: (id: FeedId): boolean => guests.has(id),
+      /** What a facade knows of routes, in one action. */
+      report: addReports,
+      /** No longer kept for good. */
+      forget: (address: Address): void => dispatch({ type: 'route/forgotten', at: now(), address }),
+      annotate: (address: Address, data: RouteData | null, isAutomatic: boolean): void =>
+        dispatch({ type: 'route/annotated', at: now(), address, data, isAutomatic }),
+      busy: (isBusy: boolean): void => {
+        if (!isClosed && state().isBusy !== isBusy) dispatch({ type: 'environment/busy', at: now(), isBusy })
+      },
       offline: (): void => dispatch({ type: 'environment/offline', at: now() }),
       pinged: (peer: FeedId, rttMs: number, skewMs: number): void =>
         dispatch({ type: 'connection/pinged', at: now(), peer, rttMs, skewMs }),

@@ -231,6 +231,7 @@ const ATTACKS: readonly Attack[] = [
     values: without([...ANYTHING, ...FUNCTIONS], 'undefined'),
   },
   { call: 'peer.removeRoute', kind: 'sync', ...inField('address'), values: ADDRESSES },
+  { call: 'peer.withdrawRoute', kind: 'sync', ...inField('address'), values: ADDRESSES },
   { call: 'peer.setPriority', kind: 'sync', ...inField('address', { priority: 'HIGH' }), values: ADDRESSES },
   {
     call: 'peer.setPriority',
@@ -289,6 +290,7 @@ const GETTERS: readonly {
     fields: ['address', 'isLocal', 'source', 'priority'],
   },
   { call: 'peer.removeRoute', kind: 'sync', good: {}, fields: ['address'] },
+  { call: 'peer.withdrawRoute', kind: 'sync', good: {}, fields: ['address'] },
   {
     call: 'peer.setPriority',
     kind: 'sync',

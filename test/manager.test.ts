@@ -45,6 +45,7 @@ const CALLS: readonly Call[] = [
   { name: 'peer.addRoute', kind: 'sync', args: [{ address: carol.address }], check: isTrue },
   { name: 'peer.addRoute', kind: 'sync', args: [carol.address], check: isTrue },
   { name: 'peer.removeRoute', kind: 'sync', args: [{ address: bob.address }], check: isTrue },
+  { name: 'peer.withdrawRoute', kind: 'sync', args: [{ address: bob.address }], check: (was) => was === false },
   { name: 'peer.setPriority', kind: 'sync', args: [{ address: bob.address, priority: 'HIGH' }], check: isTrue },
   { name: 'peer.setPriority', kind: 'sync', args: [{ id: bob.id, priority: 'MED' }], check: isTrue },
   { name: 'peer.setLongTerm', kind: 'sync', args: [{ id: bob.id, isLongTerm: true }], check: isTrue },
@@ -126,6 +127,7 @@ test('a call that fails throws, rejects, or calls back, one of them and once', a
   const sync = [
     'addRoute',
     'removeRoute',
+    'withdrawRoute',
     'setPriority',
     'setLongTerm',
     'get',
@@ -188,6 +190,7 @@ test('a peer and its routes have the fields that are promised, and all of it is 
     {
       id: alice.id,
       priority: 'HIGH',
+      prioritisedBy: null,
       isBanned: false,
       isLongTerm: false,
       routes: [
@@ -198,6 +201,8 @@ test('a peer and its routes have the fields that are promised, and all of it is 
           isLocal: false,
           isLongTerm: false,
           source: 'seed',
+          isStored: true,
+          isAutomatic: true,
           connectionStatus: 'connected',
           connectionCount: 1,
           errorCount: 0,
@@ -213,6 +218,8 @@ test('a peer and its routes have the fields that are promised, and all of it is 
           isLocal: true,
           isLongTerm: false,
           source: 'manual',
+          isStored: false,
+          isAutomatic: true,
           connectionStatus: 'idle',
           connectionCount: 0,
           errorCount: 1,
@@ -635,7 +642,7 @@ test('status() says mode, slots, inbound, environment and counts', (t) => {
   t.equal(status.classes.ws?.waiting, 1, 'dave waits for a slot that there is not')
   t.equal(status.classes.onion?.successRate, null, 'nothing known before the first dial')
   t.deepEqual(status.inbound, { connected: 1, max: 10 })
-  t.deepEqual(status.environment, { link: 'up', down: [] })
+  t.deepEqual(status.environment, { link: 'up', isBusy: false, down: [] })
   t.equal(status.lifetimeMs, HOUR)
   t.equal(status.peers, 4)
   t.equal(status.routes, 3)

@@ -29,6 +29,7 @@ import { parseAddress } from '../core/address'
 import { describe, errorInfo } from '../core/errors'
 import { isPlainObject } from '../core/options'
 import { own } from '../core/own'
+import { USER } from '../core/rank'
 import { firstOfEach, MAX_TIME, readEach, type StoredTables, statsFrom } from '../core/snapshot'
 import type { EpochMs, FeedId, ParsedRoute, RouteError } from '../core/types'
 import type { LegacyTexts } from './node-files'
@@ -224,5 +225,5 @@ function peersByHand(imported: readonly Imported[]): readonly StoredPeer[] {
   const byHand = new Set(imported.flatMap((each) => each.byHand))
   for (const { routes, byHand: ids } of imported)
     if (ids.length === 0) for (const { route } of routes) byHand.delete(route.peer)
-  return [...byHand].map((id) => ({ id, priority: 'LOW', isPrioritised: true, isLongTerm: false, visitedAt: 0 }))
+  return [...byHand].map((id) => ({ id, priority: 'LOW', prioritisedBy: USER, isLongTerm: false, visitedAt: 0 }))
 }

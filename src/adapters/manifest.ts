@@ -5,6 +5,7 @@ export const manifest = {
   peer: {
     addRoute: 'sync',
     removeRoute: 'sync',
+    withdrawRoute: 'sync',
     setPriority: 'sync',
     setLongTerm: 'sync',
     connect: 'async',

@@ -109,6 +109,7 @@ function trackConnections(sbot: Sbot, manager: ConnectionManager, settings: Sett
     if (internal.isClosed()) return
     const id = parseFeedId(rpc.id)
     if (id === null || id === sbot.id) return
+    if (isClient && internal.isGuestOf(id)) return
     if (isClient) {
       const adopt = (): void => {
         if (rpc.closed || internal.isClosed()) return

@@ -14,15 +14,24 @@ import type {
   Jitter,
   ParsedRoute,
   Priority,
+  RouteData,
   RouteError,
   Stats,
 } from './types'
+
+/**
+ * `stored`: for good. `announced`: until it is withdrawn or the process ends. `temporary`: for one connection, unless it
+ * has another standing already.
+ */
+export type Standing = 'stored' | 'announced' | 'temporary'
 
 /** What a module tells of a route. */
 export interface RouteReport {
   readonly route: ParsedRoute
   readonly isLocal: boolean
   readonly source: string
+  /** What becomes of the route; without it `announced` for a local one, else `stored`. */
+  readonly standing?: Standing
   /** Only for peers on whom `setPriority` was never called; it may raise, never lower. */
   readonly priority?: Priority
 }
@@ -38,12 +47,15 @@ export interface StoredRoute extends RouteReport {
   readonly nextAttemptAt: EpochMs
   readonly errors: readonly RouteError[]
   readonly duration: Stats | null
+  readonly isAutomatic?: boolean
+  readonly data?: RouteData | null
 }
 
 export interface StoredPeer {
   readonly id: FeedId
   readonly priority: Priority
-  readonly isPrioritised: boolean
+  /** See `Peer`. */
+  readonly prioritisedBy: string | null
   readonly isLongTerm: boolean
   readonly visitedAt: EpochMs
 }
@@ -57,7 +69,26 @@ export type Action =
       readonly peers: readonly StoredPeer[]
     }
   | { readonly type: 'route/removed'; readonly at: EpochMs; readonly address: Address }
-  | { readonly type: 'peer/prioritised'; readonly at: EpochMs; readonly peer: FeedId; readonly priority: Priority }
+  /** Nobody announces it any more. */
+  | { readonly type: 'route/withdrawn'; readonly at: EpochMs; readonly address: Address }
+  /** It is no longer to be kept for good: it goes unless somebody announces it or it is in use. */
+  | { readonly type: 'route/forgotten'; readonly at: EpochMs; readonly address: Address }
+  | {
+      readonly type: 'route/annotated'
+      readonly at: EpochMs
+      readonly address: Address
+      readonly data: RouteData | null
+      readonly isAutomatic: boolean
+    }
+  /** A null `priority`: nobody says anything any more. */
+  | {
+      readonly type: 'peer/prioritised'
+      readonly at: EpochMs
+      readonly peer: FeedId
+      readonly priority: Priority | null
+      /** Missing: the user. */
+      readonly by?: string
+    }
   | { readonly type: 'peer/longTermSet'; readonly at: EpochMs; readonly peer: FeedId; readonly isLongTerm: boolean }
   | { readonly type: 'peer/held'; readonly at: EpochMs; readonly peer: FeedId }
   | {
@@ -137,6 +168,8 @@ export type Action =
   | { readonly type: 'options/changed'; readonly at: EpochMs; readonly options: Options }
   | { readonly type: 'routes/deferred'; readonly at: EpochMs; readonly deferrals: readonly Deferral[] }
   | { readonly type: 'environment/offline'; readonly at: EpochMs }
+  /** We are taking in much at present (a burst of messages, an index being made), or no longer. */
+  | { readonly type: 'environment/busy'; readonly at: EpochMs; readonly isBusy: boolean }
   /** Our link is back, or we woke, or the network changed: whatever was charged to the link is refunded. */
   | { readonly type: 'environment/online'; readonly at: EpochMs }
   /** Time went on: what has fallen due becomes ready. */

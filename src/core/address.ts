@@ -118,6 +118,11 @@ export function isStrangerSafe(route: ParsedRoute): boolean {
   return route.protocol === 'tunnel' || route.protocol === 'dht' || route.protocol === 'rtc'
 }
 
+/** An invite: with the seed of a key that is not ours, under which it lets a guest in once. */
+export function isInvite(address: Address): boolean {
+  return /~shs:[^:~;]+:[^~;]/.test(address)
+}
+
 /** `host:port`, the destination that is throttled as one, whatever transport leads there; null without a host. */
 export function hostKey(route: { readonly host: string | null; readonly port: number | null }): string | null {
   return route.host === null || route.port === null ? null : `${route.host}:${route.port}`

@@ -75,7 +75,7 @@ function checkPeer(state: State, id: string, peer: Peer): void {
   check(peer.timerAt === timerAt, () => `timer of peer ${id} is ${peer.timerAt}, should be ${timerAt}`)
   const isNothingKnown =
     peer.routes.length === 0 &&
-    !peer.isPrioritised &&
+    peer.prioritisedBy === null &&
     !peer.isLongTerm &&
     peer.connection.status === 'idle' &&
     // A table is loaded in parts, and what was stored of a peer may come before its routes.
@@ -156,7 +156,7 @@ function checkIndexes(state: State): void {
   let candidateCount = 0
   for (const route of state.routes.values()) {
     const peer = state.peers.get(route.peer)
-    const isCandidate = peer?.connection.status === 'idle' && peer.priority !== 'BANNED'
+    const isCandidate = peer?.connection.status === 'idle' && peer.priority !== 'BANNED' && route.isAutomatic
     const isReady = holds(ready, route)
     const isWaiting = holds(waiting, route)
     if (isCandidate) {

@@ -4,7 +4,7 @@
  */
 import { InvalidArgumentError } from './errors'
 import { own } from './own'
-import type { DurationMs, FeedId } from './types'
+import type { DurationMs, FeedId, RouteData } from './types'
 
 export type MaxByType = { readonly [type: string]: number }
 
@@ -116,6 +116,19 @@ export function mergeMaxByType(present: MaxByType, given: unknown): MaxByType {
   }
   if (Object.keys(merged).length > MAX_TYPES) throw invalid('max', `at most ${MAX_TYPES} types`, given)
   return merged
+}
+
+/** At most this much is kept with one route for other modules: a room's name and invites fit well. */
+export const MAX_ROUTE_DATA = 8_192
+
+/** Plain JSON of a bounded size: what survives the disk and cannot fill it. */
+export function isRouteData(value: unknown): value is RouteData {
+  if (!isPlainObject(value)) return false
+  try {
+    return (JSON.stringify(value) ?? '').length <= MAX_ROUTE_DATA
+  } catch {
+    return false
+  }
 }
 
 export function checkDuration(argument: string, value: unknown, minMs = 0): DurationMs {

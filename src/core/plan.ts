@@ -208,11 +208,14 @@ function planDialing(draft: Draft, peer: Peer): void {
 
 function socketsLeft(draft: Draft): number {
   const { state, now } = draft
+  // While much is being taken in, dials go one by one: each peer more that connects has its own to send, and a phone that is
+  // busy with what came first gets through neither. They are not stopped, or a trickle of messages could keep us alone.
+  const maxDialing = state.isBusy ? 1 : state.options.maxDialing
   const inFlight = state.attemptCount + draft.dials.length
   const lingering = state.lingering.filter((entry) => entry.until > now)
   const sockets = MAX_SOCKETS_FACTOR * state.options.maxDialing - inFlight - lingering.length
   if (sockets <= 0) for (const entry of lingering) wake(draft, entry.until)
-  return Math.min(state.options.maxDialing - inFlight, sockets)
+  return Math.min(maxDialing - inFlight, sockets)
 }
 
 /** Notes that a route cannot be dialed before a time, so that the next plan does not come across it again. */
@@ -422,6 +425,19 @@ function isExempt({ peer, connection }: Held): boolean {
   return peer.isLongTerm || connection.cause === 'request'
 }
 
+/** A room that goes takes every tunnel through it along: it makes room for nobody, and is the last of a surplus. */
+function carriesTunnel(state: State, room: FeedId): boolean {
+  for (const id of state.outbound.keys()) {
+    const connection = state.peers.get(id)?.connection
+    const address = connection?.status === 'connected' || connection?.status === 'closing' ? connection.address : null
+    if (address !== null && state.routes.get(address)?.portal === room) return true
+  }
+  for (const peer of state.active.keys())
+    for (const attempt of attemptsOf(peer.connection))
+      if (state.routes.get(attempt.address)?.portal === room) return true
+  return false
+}
+
 /** Lowest priority first, then the newest. */
 function worstHeldFirst(a: Held, b: Held): number {
   return (
@@ -445,7 +461,9 @@ function planSurplus(draft: Draft): void {
     const scheduled = held(state, name).filter((each) => !isExempt(each) && !draft.taken.has(each.peer.id))
     const surplus = scheduled.length - max
     if (surplus <= 0) continue
-    for (const each of scheduled.sort(worstHeldFirst).slice(0, surplus)) close(draft, each.peer, 'surplus')
+    const isRoom = new Set(scheduled.filter((each) => carriesTunnel(state, each.peer.id)))
+    scheduled.sort((a, b) => Number(isRoom.has(a)) - Number(isRoom.has(b)) || worstHeldFirst(a, b))
+    for (const each of scheduled.slice(0, surplus)) close(draft, each.peer, 'surplus')
   }
 }
 
@@ -459,13 +477,14 @@ function mayRotateAt({ connection }: Held, state: State): EpochMs {
 /** In a full class somebody who has had his share makes room for somebody who waits: one at a time, minutes apart. */
 function planRotation(draft: Draft): void {
   const { state, now } = draft
+  if (state.isBusy) return
   for (const name of openQueues(state.options).slice(1)) {
     const { connected, dialing, closing } = occupancyOf(state, name)
     if (connected < slotsMax(state.options, name) || dialing > 0 || closing > 0) continue
     const present = held(state, name)
     // Somebody is being hung up on: there will be room.
     if (present.some((each) => draft.taken.has(each.peer.id))) continue
-    const victims = present.filter((each) => !isExempt(each))
+    const victims = present.filter((each) => !isExempt(each) && !carriesTunnel(state, each.peer.id))
     if (victims.length === 0) continue
     let at = Number.POSITIVE_INFINITY
     for (const each of victims) at = Math.min(at, mayRotateAt(each, state))

@@ -10,6 +10,9 @@ import type { ClassState, Priority, RankKey, Route } from './types'
 
 export const TIERS: readonly Priority[] = ['HIGH', 'MEDIUM', 'LOW', 'BANNED']
 
+/** Who sets a priority by hand; no module overrides it. */
+export const USER = 'user'
+
 export function tierOf(priority: Priority): number {
   return TIERS.indexOf(priority)
 }

@@ -2,8 +2,8 @@
  * The root reducer: what happened becomes state. It records and never decides; what to do next is `plan`'s business. One
  * handler for each action, each writing through a transaction (table.ts), which keeps the derived indexes.
  */
-import type { Action, RouteReport, StoredPeer, StoredRoute } from './actions'
-import { hostKey, isStrangerSafe } from './address'
+import type { Action, RouteReport, Standing, StoredPeer, StoredRoute } from './actions'
+import { hostKey, isInvite, isStrangerSafe } from './address'
 import { backoffCeiling, backoffDelay, clampAttempt, MAX_STEP } from './backoff'
 import {
   chargeFailure,
@@ -21,7 +21,7 @@ import {
 } from './blame'
 import { tieOf } from './hash'
 import { dialTimeout } from './options'
-import { tierOf, worstRouteFirst } from './rank'
+import { tierOf, USER, worstRouteFirst } from './rank'
 import { addToStats } from './stats'
 import { attemptsOf, IDLE, initialState, type State, Transaction } from './table'
 import type { Address, Attempt, Connection, FeedId, InitialSync, Jitter, Peer, Priority, Route } from './types'
@@ -73,8 +73,17 @@ function handle(tx: Transaction, action: Action): void {
       return
     case 'route/removed':
       return removeRoute(tx, action.address)
+    case 'route/withdrawn':
+      return withdrawRoute(tx, action.address)
+    case 'route/forgotten':
+      return releaseRoute(tx, action.address, { isStored: false })
+    case 'route/annotated': {
+      const route = tx.route(action.address)
+      if (route) tx.putRoute(route, { data: action.data, isAutomatic: action.isAutomatic, dueAt: route.dueAt })
+      return
+    }
     case 'peer/prioritised':
-      return prioritise(tx, action.peer, action.priority)
+      return prioritise(tx, action.peer, action.priority, action.by ?? USER)
     case 'peer/longTermSet':
       return setLongTerm(tx, action.peer, action.isLongTerm)
     case 'peer/held': {
@@ -91,7 +100,8 @@ function handle(tx: Transaction, action: Action): void {
       return
     }
     case 'connection/requestDropped':
-      return tx.dropRequest(action.peer)
+      tx.dropRequest(action.peer)
+      return forgetTemporary(tx, action.peer)
     case 'dial/started':
       return dialStarted(tx, action)
     case 'dial/failed':
@@ -159,6 +169,9 @@ function handle(tx: Transaction, action: Action): void {
         if (deferral.layer !== null) noteDeferral(tx, deferral.layer, deferral.address)
       }
       return
+    case 'environment/busy':
+      tx.set({ isBusy: action.isBusy })
+      return
     case 'environment/offline':
       return linkDown(tx)
     case 'environment/online':
@@ -184,7 +197,7 @@ function ensurePeer(tx: Transaction, id: FeedId): Peer {
   return tx.putPeer({
     id,
     priority: 'MEDIUM',
-    isPrioritised: false,
+    prioritisedBy: null,
     isLongTerm: false,
     visitedAt: 0,
     tie: tieOf(tx.options.tieKey, id),
@@ -198,7 +211,9 @@ function ensurePeer(tx: Transaction, id: FeedId): Peer {
 /** Nothing is kept of a peer about whom nothing was said: a stranger cannot fill the table by calling in. */
 function forgetIfEmpty(tx: Transaction, id: FeedId): void {
   const peer = tx.peer(id)
-  if (!peer || peer.routes.length > 0 || peer.isPrioritised || peer.isLongTerm || peer.priority === 'BANNED') return
+  // What a module thinks of a peer it says again when the peer is back; a ban has to be known before that.
+  const isSaid = peer?.prioritisedBy === USER || peer?.priority === 'BANNED'
+  if (!peer || peer.routes.length > 0 || isSaid || peer.isLongTerm) return
   if (peer.connection.status === 'idle') tx.removePeer(peer)
 }
 
@@ -217,8 +232,10 @@ function addRoute(tx: Transaction, report: RouteReport): Route | null {
   if (!makeRoom(tx, report)) return null
   let peer = ensurePeer(tx, parsed.peer)
   const first = firstPriority(report)
-  if (!peer.isPrioritised && (isNewPeer || tierOf(first) < tierOf(peer.priority))) peer = setPriority(tx, peer, first)
+  if (peer.prioritisedBy === null && (isNewPeer || tierOf(first) < tierOf(peer.priority)))
+    peer = setPriority(tx, peer, first)
   tx.putPeer(peer, { routes: [...peer.routes, parsed.address] })
+  const standing = standingOf(report)
   return tx.putRoute({
     address: parsed.address,
     peer: parsed.peer,
@@ -229,6 +246,11 @@ function addRoute(tx: Transaction, report: RouteReport): Route | null {
     hostKey: hostKey(parsed),
     portal: parsed.portal,
     source: report.source,
+    isStored: standing === 'stored',
+    isAnnounced: standing === 'announced',
+    // An invite is good for one dial, and under a key that is not ours: never by ourselves.
+    isAutomatic: !isInvite(parsed.address),
+    data: null,
     addedAt: tx.at,
     lastConnectionTime: 0,
     connectionCount: 0,
@@ -247,18 +269,26 @@ function addRoute(tx: Transaction, report: RouteReport): Route | null {
   })
 }
 
+function standingOf({ route, standing, isLocal }: RouteReport): Standing {
+  if (isInvite(route.address)) return 'temporary'
+  return standing ?? (isLocal ? 'announced' : 'stored')
+}
+
 function hearAgain(tx: Transaction, route: Route, report: RouteReport): Route {
   const change: { -readonly [K in keyof Route]?: Route[K] } = {}
   if (report.isLocal && !route.isLocal) {
     change.isLocal = true
     change.class = 'local'
   }
+  const standing = standingOf(report)
+  if (standing === 'stored' && !route.isStored) change.isStored = true
+  if (standing === 'announced' && !route.isAnnounced) change.isAnnounced = true
   // What was only remembered, or heard from strangers, takes the name of whoever vouches for it now.
   const isWeak = route.source === 'stored' || route.source === 'pub'
   if (report.source !== route.source && report.source !== 'stored' && (isWeak || report.source === 'friends'))
     change.source = report.source
   const peer = tx.peer(route.peer)
-  if (peer && !peer.isPrioritised && report.priority && tierOf(report.priority) < tierOf(peer.priority))
+  if (peer && peer.prioritisedBy === null && report.priority && tierOf(report.priority) < tierOf(peer.priority))
     setPriority(tx, peer, report.priority)
   const present = tx.route(route.address) ?? route
   if (Object.keys(change).length > 0) tx.putRoute(present, change)
@@ -340,6 +370,29 @@ function removeRoute(tx: Transaction, address: Address): void {
   forgetIfEmpty(tx, route.peer)
 }
 
+/** Whoever announced a route does not see it any more: it is local no longer, and goes unless it is stored or in use. */
+function withdrawRoute(tx: Transaction, address: Address): void {
+  const route = tx.route(address)
+  if (route) releaseRoute(tx, address, { isAnnounced: false, isLocal: false, class: route.protocol })
+}
+
+function releaseRoute(tx: Transaction, address: Address, change: Partial<Route>): void {
+  const route = tx.route(address)
+  if (!route) return
+  tx.putRoute(route, change)
+  forgetTemporary(tx, route.peer)
+}
+
+/** What was meant for one connection only goes with it, and what was withdrawn meanwhile. */
+function forgetTemporary(tx: Transaction, id: FeedId): void {
+  const peer = tx.peer(id)
+  if (!peer || tx.state.requests.has(id)) return
+  for (const { address, isStored, isAnnounced } of routesOf(tx, peer)) {
+    const present = tx.peer(id)
+    if (!isStored && !isAnnounced && present && !isInUse(present, address)) removeRoute(tx, address)
+  }
+}
+
 /** A request has failed when each route that the peer has now was tried. */
 function settleRequest(tx: Transaction, id: FeedId): void {
   const request = tx.state.requests.get(id)
@@ -354,10 +407,14 @@ function abandonDials(tx: Transaction, id: FeedId): void {
   if (peer?.connection.status !== 'dialing') return
   linger(tx, peer.connection.attempts)
   tx.putPeer(peer, { connection: IDLE })
+  forgetTemporary(tx, id)
 }
 
-function prioritise(tx: Transaction, id: FeedId, priority: Priority): void {
+function prioritise(tx: Transaction, id: FeedId, wanted: Priority | null, by: string): void {
   if (id === tx.options.selfId) return
+  const known = tx.peer(id)
+  if (wanted === null && !known) return
+  const priority = wanted ?? (known ? priorityByRoutes(tx, known) : 'MEDIUM')
   if (priority === 'BANNED') {
     tx.dropRequest(id)
     abandonDials(tx, id)
@@ -366,9 +423,16 @@ function prioritise(tx: Transaction, id: FeedId, priority: Priority): void {
   const connection = peer.connection
   const isHungUpOn = priority === 'BANNED' && connection.status === 'connected'
   setPriority(tx, peer, priority, {
-    isPrioritised: true,
+    prioritisedBy: wanted === null ? null : by,
     connection: isHungUpOn ? { ...connection, closeReason: 'banned' } : connection,
   })
+  forgetIfEmpty(tx, id)
+}
+
+/** What the sources of its routes make of a peer of whom nobody said anything. */
+function priorityByRoutes(tx: Transaction, peer: Peer): Priority {
+  const routes = routesOf(tx, peer)
+  return routes.length > 0 && routes.every((route) => route.source === 'pub') ? 'LOW' : 'MEDIUM'
 }
 
 function setPriority(tx: Transaction, peer: Peer, priority: Priority, change: Partial<Peer> = {}): Peer {
@@ -403,8 +467,9 @@ function loadPeer(tx: Transaction, stored: StoredPeer): void {
     visitedAt: Math.max(present.visitedAt, Math.min(stored.visitedAt, tx.at)),
   })
   // What the user has said since the start is newer than the table.
-  if (peer.isPrioritised) return
-  if (stored.isPrioritised || stored.priority === 'BANNED') return prioritise(tx, peer.id, stored.priority)
+  if (peer.prioritisedBy !== null) return
+  if (stored.prioritisedBy !== null) return prioritise(tx, peer.id, stored.priority, stored.prioritisedBy)
+  if (stored.priority === 'BANNED') return prioritise(tx, peer.id, stored.priority, USER)
   if (!isKnown || tierOf(stored.priority) < tierOf(peer.priority)) setPriority(tx, peer, stored.priority)
 }
 
@@ -413,7 +478,10 @@ function loadRoute(tx: Transaction, stored: StoredRoute): void {
   // Seeds are added before the table is read: what was learned of them is in the table. What was learned since counts more.
   const hasLearned = known !== undefined && (known.lastConnectionTime > 0 || known.lastErrorTime > 0)
   const added = addRoute(tx, stored)
-  if (!added || hasLearned) return
+  if (!added) return
+  if (known === undefined && (stored.isAutomatic === false || stored.data))
+    tx.putRoute(added, { isAutomatic: stored.isAutomatic ?? true, data: stored.data ?? null })
+  if (hasLearned) return
   const peer = tx.peer(added.peer)
   const ceiling = peer ? backoffCeiling(tx.options, peer.priority, peer.isLongTerm) : 0
   const lastConnectionTime = Math.min(stored.lastConnectionTime, tx.at)
@@ -512,6 +580,7 @@ function dialFailed(tx: Transaction, action: Extract<Action, { type: 'dial/faile
   if (sync && sync.peer === null && tx.peer(peer.id)?.connection.status === 'idle') comesLast(tx, sync, peer.id)
   // What a layer explains is no failure of the route: an outage of our own forgets nobody.
   if (charged === 'route') forgetGhost(tx, address)
+  forgetTemporary(tx, action.peer)
 }
 
 /** In this initial sync the others come first from now on. */
@@ -614,7 +683,7 @@ function limitInbound(tx: Transaction, newcomer: FeedId): void {
 /** How much a peer that called in means to us: 0 a stranger, of whom nobody told us anything. */
 function standing(peer: Peer): number {
   if (peer.isLongTerm) return 4
-  if (!peer.isPrioritised && peer.routes.length === 0) return 0
+  if (peer.prioritisedBy === null && peer.routes.length === 0) return 0
   return 3 - tierOf(peer.priority)
 }
 
@@ -672,6 +741,7 @@ function connectionClosed(tx: Transaction, id: FeedId, jitter: Jitter): void {
     tx.putRoute(route, change)
   }
   if (connection.direction === 'inbound' && lasted < tx.options.briefMs) pauseAfterCall(tx, peer, connection, jitter)
+  forgetTemporary(tx, id)
   forgetIfEmpty(tx, id)
 }
 

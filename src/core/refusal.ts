@@ -64,6 +64,17 @@ const peerConnected: Rule = ({ peer }) =>
 const peerDialing: Rule = ({ peer }) =>
   peer.connection.status === 'dialing' ? refusal('peerDialing', 'the peer is being dialed') : null
 
+const manualOnly: Rule = (context) =>
+  !context.route.isAutomatic && !isAskedFor(context)
+    ? refusal('manualOnly', 'this route is only dialed by hand: peer.connect')
+    : null
+
+/** By name: in a request, or as the peer of an initial sync. */
+function isAskedFor(context: Context): boolean {
+  const { cause, state, peer } = context
+  return isRequest(context) || (cause === 'initialSync' && state.initialSync?.peer === peer.id)
+}
+
 const typeDisabled: Rule = (context) =>
   !takesNoSlot(context) && slotsMax(context.state.options, context.route.class) === 0
     ? refusal(
@@ -150,6 +161,7 @@ export const RULES: readonly Rule[] = [
   offline,
   peerConnected,
   peerDialing,
+  manualOnly,
   typeDisabled,
   backoff,
   hostThrottled,

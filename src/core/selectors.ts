@@ -27,6 +27,10 @@ export interface RouteView {
   readonly isLocal: boolean
   readonly isLongTerm: boolean
   readonly source: string
+  /** On disk, and kept whether anybody announces it or not. */
+  readonly isStored: boolean
+  /** False: only `peer.connect` dials it. */
+  readonly isAutomatic: boolean
   /** Of this route: `idle`, `dialing`, `connected` or `closing`. */
   readonly connectionStatus: 'idle' | 'dialing' | 'connected' | 'closing'
   readonly connectionCount: number
@@ -54,6 +58,8 @@ export interface ConnectionView {
 export interface PeerView {
   readonly id: FeedId
   readonly priority: Priority
+  /** Who set it: `user`, or the `source` of a module; null: it follows the routes. */
+  readonly prioritisedBy: string | null
   readonly isBanned: boolean
   readonly isLongTerm: boolean
   readonly routes: readonly RouteView[]
@@ -81,6 +87,8 @@ export function routeView(peer: Peer, route: Route): RouteView {
     isLocal: route.isLocal,
     isLongTerm: peer.isLongTerm,
     source: route.source,
+    isStored: route.isStored,
+    isAutomatic: route.isAutomatic,
     connectionStatus: routeStatus(peer, route.address),
     connectionCount: route.connectionCount,
     errorCount: route.errorCount,
@@ -115,6 +123,7 @@ export function peerView(state: State, peer: Peer): PeerView {
   return {
     id: peer.id,
     priority: peer.priority,
+    prioritisedBy: peer.prioritisedBy,
     isBanned: peer.priority === 'BANNED',
     isLongTerm: peer.isLongTerm,
     routes: routesOfPeer(state, peer).map((route) => routeView(peer, route)),
@@ -155,6 +164,7 @@ const NEARNESS: readonly (RefusalReason | null)[] = [
   'offline',
   'peerConnected',
   'peerDialing',
+  'manualOnly',
   'typeDisabled',
   'backoff',
   'hostThrottled',
@@ -231,6 +241,8 @@ export interface Status {
   readonly inbound: { readonly connected: number; readonly max: number | null }
   readonly environment: {
     readonly link: 'up' | 'down'
+    /** Much is being taken in: one dial at a time. */
+    readonly isBusy: boolean
     /** Layers that take the blame now, with when they are tried next. */
     readonly down: readonly { readonly layer: string; readonly since: EpochMs; readonly retryAt: EpochMs }[]
   }
@@ -270,7 +282,7 @@ export function status(state: State, now: EpochMs): Status {
     mode: state.initialSync ? 'initialSync' : state.mode,
     classes,
     inbound: { connected: state.inboundCount, max: state.options.maxInbound },
-    environment: { link: isDown(state, LINK) ? 'down' : 'up', down },
+    environment: { link: isDown(state, LINK) ? 'down' : 'up', isBusy: state.isBusy, down },
     lifetimeMs: state.options.lifetimeMs,
     peers: state.peers.size,
     routes: state.routes.size,

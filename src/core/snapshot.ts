@@ -13,11 +13,11 @@
 import type { StoredPeer, StoredRoute } from './actions'
 import { parseAddress, parseFeedId } from './address'
 import { describe, type ErrorInfo, errorInfo, StoredStateError, shorten } from './errors'
-import { isPlainObject } from './options'
+import { isPlainObject, isRouteData } from './options'
 import { own } from './own'
-import { TIERS } from './rank'
+import { TIERS, USER } from './rank'
 import type { State } from './table'
-import type { Address, EpochMs, FeedId, Peer, Priority, Route, RouteError, Stats } from './types'
+import type { Address, EpochMs, FeedId, Peer, Priority, Route, RouteData, RouteError, Stats } from './types'
 
 /** Grows when an older reader would misunderstand what is written. New optional fields are no reason: they are ignored. */
 export const SNAPSHOT_VERSION = 1
@@ -35,6 +35,8 @@ export interface SnapshotPeer {
   readonly id: FeedId
   readonly priority?: Priority
   readonly isPrioritised?: true
+  /** Missing: the user, if `isPrioritised`. */
+  readonly prioritisedBy?: string
   readonly isLongTerm?: true
   readonly visitedAt?: EpochMs
 }
@@ -54,6 +56,9 @@ export interface SnapshotRoute {
   readonly errors?: readonly SnapshotError[]
   /** Mean and deviation follow from these (ms and ms²). */
   readonly duration?: { readonly count: number; readonly sum: number; readonly sqsum: number }
+  /** Missing: true. */
+  readonly isAutomatic?: false
+  readonly data?: RouteData
 }
 
 export interface SnapshotError {
@@ -109,7 +114,7 @@ export function toSnapshot(state: State, now: EpochMs): Snapshot {
     const entry = snapshotPeer(state, peer)
     if (entry) peers.push(entry)
   }
-  for (const route of state.routes.values()) if (!route.isLocal) routes.push(snapshotRoute(route))
+  for (const route of state.routes.values()) if (route.isStored) routes.push(snapshotRoute(route))
   return { version: SNAPSHOT_VERSION, savedAt: now, peers, routes }
 }
 
@@ -124,7 +129,7 @@ function snapshotPeer(state: State, peer: Peer): SnapshotPeer | null {
   let priority: Priority = 'LOW'
   for (const address of peer.routes) {
     const route = state.routes.get(address)
-    if (!route || route.isLocal) continue
+    if (!route?.isStored) continue
     hasRoute = true
     visitedAt = Math.max(visitedAt, route.lastConnectionTime)
     if (route.source !== 'pub') priority = DEFAULT_PRIORITY
@@ -135,15 +140,20 @@ function snapshotPeer(state: State, peer: Peer): SnapshotPeer | null {
     return null
   const entry: Writable<SnapshotPeer> = { id }
   if (peer.priority !== DEFAULT_PRIORITY) entry.priority = peer.priority
-  if (isPrioritised) entry.isPrioritised = isPrioritised
+  if (isPrioritised) {
+    entry.isPrioritised = isPrioritised
+    if (peer.prioritisedBy !== null && peer.prioritisedBy !== USER) entry.prioritisedBy = peer.prioritisedBy
+  }
   if (isLongTerm) entry.isLongTerm = isLongTerm
   if (isWorthKeeping(peer.visitedAt)) entry.visitedAt = peer.visitedAt
   return entry
 }
 
-/** A ban is somebody's word, however it came about: it must outlive the routes of the peer. */
-function isSaid(peer: { readonly priority: Priority; readonly isPrioritised: boolean }): boolean {
-  return peer.isPrioritised || peer.priority === 'BANNED'
+/**
+ * What the user said, and a ban, whoever pronounced it, must outlive the routes of the peer. Other modules say it anew.
+ */
+function isSaid(peer: { readonly priority: Priority; readonly prioritisedBy: string | null }): boolean {
+  return peer.prioritisedBy === USER || peer.priority === 'BANNED'
 }
 
 type Writable<T> = { -readonly [K in keyof T]: T[K] }
@@ -155,6 +165,8 @@ function snapshotRoute(route: Route): SnapshotRoute {
   for (const name of NUMBERS) if (isWorthKeeping(route[name])) entry[name] = route[name]
   if (errors.length > 0) entry.errors = errors.slice(-MAX_ERRORS).map(snapshotError)
   if (duration !== null) entry.duration = { count: duration.count, sum: duration.sum, sqsum: duration.sqsum }
+  if (!route.isAutomatic) entry.isAutomatic = false
+  if (route.data !== null) entry.data = route.data
   return entry
 }
 
@@ -215,7 +227,7 @@ function readTables(data: unknown): StoredTables {
   const routes = readEntries(data, 'routes', 'address', (entry) => [readRoute(entry, priorities)])
   // A peer of whom nothing was said and whose routes are gone is a ghost; see snapshotPeer.
   const reachable = new Set(routes.read.map((stored) => stored.route.peer))
-  const isKept = (peer: StoredPeer): boolean => peer.isPrioritised || peer.isLongTerm || reachable.has(peer.id)
+  const isKept = (peer: StoredPeer): boolean => peer.prioritisedBy !== null || peer.isLongTerm || reachable.has(peer.id)
   return {
     routes: firstOfEach(routes.read, (stored) => stored.route.address),
     peers: firstOfEach(peers.read, (peer) => peer.id).filter(isKept),
@@ -279,7 +291,7 @@ function readPeer(entry: Readonly<Record<string, unknown>>): StoredPeer {
   return {
     id,
     priority,
-    isPrioritised: isSaid({ priority, isPrioritised: readFlag(entry, 'isPrioritised') }),
+    prioritisedBy: readPrioritisedBy(entry, priority),
     isLongTerm: readFlag(entry, 'isLongTerm'),
     visitedAt: readTime(entry, 'visitedAt'),
   }
@@ -307,6 +319,8 @@ function readRoute(entry: Readonly<Record<string, unknown>>, priorities: Readonl
     nextAttemptAt: readTime(entry, 'nextAttemptAt'),
     errors: readErrors(own(entry, 'errors')),
     duration: readDuration(own(entry, 'duration')),
+    isAutomatic: readFlag(entry, 'isAutomatic', true),
+    data: readRouteData(own(entry, 'data')),
   }
 }
 
@@ -317,8 +331,20 @@ function readPriority(value: unknown): Priority {
   return priority
 }
 
-function readFlag(entry: Readonly<Record<string, unknown>>, name: string): boolean {
-  const value = own(entry, name) ?? false
+/** A ban that nobody is named for is the user's: as long as nobody is known who would lift it, it must hold. */
+function readPrioritisedBy(entry: Readonly<Record<string, unknown>>, priority: Priority): string | null {
+  if (!readFlag(entry, 'isPrioritised') && priority !== 'BANNED') return null
+  const value = own(entry, 'prioritisedBy')
+  return value === undefined ? USER : readSource(value)
+}
+
+/** Of no meaning to us: what cannot be used is left out, not the route. */
+function readRouteData(value: unknown): RouteData | null {
+  return isRouteData(value) ? value : null
+}
+
+function readFlag(entry: Readonly<Record<string, unknown>>, name: string, fallback = false): boolean {
+  const value = own(entry, name) ?? fallback
   if (typeof value !== 'boolean') throw new Error(`${name}: expected true or false, found ${describe(value)}`)
   return value
 }

@@ -30,6 +30,8 @@ import type {
 export interface State {
   readonly options: Options
   readonly mode: 'off' | 'on'
+  /** We are taking in much: one dial at a time, and nobody makes room. */
+  readonly isBusy: boolean
   readonly initialSync: InitialSync | null
   readonly peers: Tree<FeedId, Peer>
   readonly routes: Tree<Address, Route>
@@ -79,6 +81,7 @@ export function initialState(options: Options, now: EpochMs): State {
   return {
     options,
     mode: 'off',
+    isBusy: false,
     initialSync: null,
     peers: emptyTree(byText),
     routes: emptyTree(byText),
@@ -163,7 +166,7 @@ export function nextInRace(
     if (connection.tried.includes(address) || connection.attempts.some((attempt) => attempt.address === address))
       continue
     const route = read(address)
-    if (!route || skip?.has(address) || (!isRequested && route.dueAt > at)) continue
+    if (!route || skip?.has(address) || (!isRequested && (!route.isAutomatic || route.dueAt > at))) continue
     if (!best || compareRoutesOfPeer(route, best) < 0) best = route
   }
   return best ? { route: best, at } : null
@@ -210,7 +213,9 @@ export class Transaction {
   }
 
   /** Writes scalars of the root: mode, options, initialSync, … Derived fields are not among them. */
-  set(changes: Partial<Pick<State, 'mode' | 'initialSync' | 'classes' | 'options' | 'lingering' | 'now'>>): void {
+  set(
+    changes: Partial<Pick<State, 'mode' | 'isBusy' | 'initialSync' | 'classes' | 'options' | 'lingering' | 'now'>>,
+  ): void {
     Object.assign(this.next, changes)
   }
 
@@ -272,7 +277,7 @@ export class Transaction {
   }
 
   private enterIndexes(route: Route, peer: Peer): void {
-    if (!isCandidate(this.options, peer)) return
+    if (!route.isAutomatic || !isCandidate(this.options, peer)) return
     if (route.dueAt > this.next.now) this.tree('waiting').set(route, route)
     else this.tree('ready').set(route, route)
   }

@@ -79,6 +79,8 @@ export interface RankKey {
   readonly dueAt: EpochMs
 }
 
+export type RouteData = { readonly [name: string]: unknown }
+
 export interface Route extends RankKey {
   readonly peer: FeedId
   readonly protocol: string
@@ -91,6 +93,17 @@ export interface Route extends RankKey {
   readonly portal: FeedId | null
   /** Who told us: `manual`, `seed`, `pub`, `local`, `friends`, `stored`, … */
   readonly source: string
+  /** Written to the disk, and kept whether anybody announces it or not. */
+  readonly isStored: boolean
+  /**
+   * Somebody announces it at present (a beacon, a room) and will withdraw it. A route that is neither stored nor announced
+   * was only meant for one connection, and goes with it.
+   */
+  readonly isAnnounced: boolean
+  /** False: the scheduler leaves it alone, only a user's `peer.connect` dials it. */
+  readonly isAutomatic: boolean
+  /** What other modules keep with it: plain JSON, of no meaning to us. Bounded (options.ts). */
+  readonly data: RouteData | null
   readonly addedAt: EpochMs
   /** When this route was last connected. */
   readonly lastConnectionTime: EpochMs
@@ -178,8 +191,11 @@ export interface Closing {
 export interface Peer {
   readonly id: FeedId
   readonly priority: Priority
-  /** True once `setPriority` was called: a later `addRoute` does not change it any more. */
-  readonly isPrioritised: boolean
+  /**
+   * Who set the priority: `user`, or the `source` of the module that did. What the user has said, no module changes. Null
+   * while nobody has: then it follows the routes.
+   */
+  readonly prioritisedBy: string | null
   readonly isLongTerm: boolean
   /** Last time of a connection, of either direction. */
   readonly visitedAt: EpochMs
@@ -309,6 +325,7 @@ export type RefusalReason =
   | 'offline'
   | 'peerConnected'
   | 'peerDialing'
+  | 'manualOnly'
   | 'typeDisabled'
   | 'backoff'
   | 'hostThrottled'

@@ -76,6 +76,40 @@ function asClosable(value: unknown): Closable | null {
   return (typeof value === 'object' || typeof value === 'function') && value !== null ? (value as Closable) : null
 }
 
+/** How long the dial of an invite may take; the table of dial timeouts is for routes. */
+const GUEST_TIMEOUT_MS = 30_000
+
+/** One dial that is nobody's route: resolves with the connection, rejects with what went wrong, closes what comes late. */
+export function dialOnce(connectToPeer: ConnectToPeer, address: Address, clock: Clock): Promise<unknown> {
+  return new Promise((resolve, reject) => {
+    let isOver = false
+    const settle = (error: unknown, connection: unknown): void => {
+      if (isOver) {
+        asClosable(connection)?.close?.(true, () => {})
+        return
+      }
+      isOver = true
+      clock.clearTimeout(timer)
+      if (error || !connection) reject(error || new Error('connectToPeer gave no connection'))
+      else resolve(connection)
+    }
+    const timer = clock.setTimeout(
+      () => settle(new DialTimeoutError(address, GUEST_TIMEOUT_MS), undefined),
+      GUEST_TIMEOUT_MS,
+    )
+    try {
+      const returned = connectToPeer(address, settle)
+      if (isThenable(returned))
+        returned.then(
+          (connection) => connection && settle(null, connection),
+          (error) => settle(error || new Error('connectToPeer was rejected without a reason'), undefined),
+        )
+    } catch (error) {
+      settle(error || new Error('connectToPeer threw nothing'), undefined)
+    }
+  })
+}
+
 export function createConnector(options: {
   readonly store: Store
   readonly clock: Clock

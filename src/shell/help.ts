@@ -34,6 +34,11 @@ export const HELP: Help = {
       },
     },
     'peer.removeRoute': { type: 'sync', description: 'remove a route; hangs up if it is in use', args: { address } },
+    'peer.withdrawRoute': {
+      type: 'sync',
+      description: 'say that a route is no longer announced: it goes, unless it is stored or in use',
+      args: { address },
+    },
     'peer.setPriority': {
       type: 'sync',
       description: 'set the priority of a peer; BANNED hangs up and refuses it',

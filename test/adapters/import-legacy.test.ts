@@ -153,13 +153,13 @@ const ROWS: readonly Row[] = [
     title: 'autoconnect false of anything else: LOW as by the user',
     entry: { type: 'room', autoconnect: false },
     expected: { priority: 'LOW', nextAttemptAt: 8.64e15 },
-    peers: [{ id: idOf(1), priority: 'LOW', isPrioritised: true, isLongTerm: false, visitedAt: 0 }],
+    peers: [{ id: idOf(1), priority: 'LOW', prioritisedBy: 'user', isLongTerm: false, visitedAt: 0 }],
   },
   {
     title: 'autoconnect "false", from the command line',
     entry: { autoconnect: 'false' },
     expected: { priority: 'LOW', nextAttemptAt: 8.64e15 },
-    peers: [{ id: idOf(1), priority: 'LOW', isPrioritised: true, isLongTerm: false, visitedAt: 0 }],
+    peers: [{ id: idOf(1), priority: 'LOW', prioritisedBy: 'user', isLongTerm: false, visitedAt: 0 }],
   },
   {
     title: 'autoconnect false with defunct true was set by the program and taken back',

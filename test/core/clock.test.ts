@@ -35,7 +35,7 @@ function busy(): World {
     ['high', 'medium', 'low', 'longTerm'].map((name) => stored(name, { ...learned, nextAttemptAt: world.now + DAY })),
     [
       storedPeer('high', { priority: 'HIGH' }),
-      storedPeer('medium', { priority: 'MEDIUM', isPrioritised: true }),
+      storedPeer('medium', { priority: 'MEDIUM', prioritisedBy: 'user' }),
       storedPeer('low', { priority: 'LOW' }),
       storedPeer('longTerm', { isLongTerm: true }),
     ],

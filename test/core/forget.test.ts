@@ -34,7 +34,7 @@ test('a LOW route that never answers is forgotten 30 days after it was learned, 
 test('a MEDIUM, a HIGH and a long-term one never are', (t) => {
   for (const priority of ['MEDIUM', 'HIGH'] as const) {
     const world = World.started(slots({ net: 1 }))
-    world.load([stored('friend')], [storedPeer('friend', { priority, isPrioritised: true })])
+    world.load([stored('friend')], [storedPeer('friend', { priority, prioritisedBy: 'user' })])
     t.equal(failFor(world, 'friend', 40), null, priority)
   }
   const world = World.started(slots({ net: 1 }))

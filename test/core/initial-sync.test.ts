@@ -116,7 +116,7 @@ test('a given peer is retried as often as a friend, however long the pause that 
     errorCount: 30,
     backoffStep: 30,
   }
-  world.load([stored('a', learned)], [storedPeer('a', { priority: 'LOW', isPrioritised: true })])
+  world.load([stored('a', learned)], [storedPeer('a', { priority: 'LOW', prioritisedBy: 'user' })])
   world.hold('a')
   startSync(world, 'a')
   t.deepEqual(world.settle(), ['dial a (initialSync)'], 'at once: the user asks for it now')

@@ -69,7 +69,7 @@ test('rotation visits everybody: with equal merit nobody waits longer than his s
   world.isChecked = false
   world.load(
     names.map((name) => stored(name)),
-    names.map((name) => storedPeer(name, { priority: 'MEDIUM', isPrioritised: true })),
+    names.map((name) => storedPeer(name, { priority: 'MEDIUM', prioritisedBy: 'user' })),
   )
   const visits = new Map<string, number>()
   const end = world.now + 3 * DAY

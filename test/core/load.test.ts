@@ -85,8 +85,8 @@ test('what a user said since the start counts more than the table', (t) => {
   world.load(
     [stored('alice'), stored('bob')],
     [
-      storedPeer('alice', { priority: 'BANNED', isPrioritised: true }),
-      storedPeer('bob', { priority: 'HIGH', isPrioritised: true }),
+      storedPeer('alice', { priority: 'BANNED', prioritisedBy: 'user' }),
+      storedPeer('bob', { priority: 'HIGH', prioritisedBy: 'user' }),
     ],
   )
   t.equal(world.state.peers.get(idOf('alice'))?.priority, 'HIGH')
@@ -101,8 +101,8 @@ test('what a user said before is in the table: priority, ban and long-term', (t)
   world.load(
     [stored('alice'), stored('bob'), stored('carol')],
     [
-      storedPeer('alice', { priority: 'LOW', isPrioritised: true }),
-      storedPeer('bob', { priority: 'BANNED', isPrioritised: true }),
+      storedPeer('alice', { priority: 'LOW', prioritisedBy: 'user' }),
+      storedPeer('bob', { priority: 'BANNED', prioritisedBy: 'user' }),
       storedPeer('carol', { isLongTerm: true }),
     ],
   )
@@ -138,9 +138,9 @@ test('times that lie ahead are brought down to now, pauses to their ceiling', (t
   world.load(
     ['high', 'medium', 'low', 'longTerm'].map((name) => stored(name, late)),
     [
-      storedPeer('high', { priority: 'HIGH', isPrioritised: true, visitedAt: ahead }),
-      storedPeer('medium', { priority: 'MEDIUM', isPrioritised: true, visitedAt: ahead }),
-      storedPeer('low', { priority: 'LOW', isPrioritised: true, visitedAt: ahead }),
+      storedPeer('high', { priority: 'HIGH', prioritisedBy: 'user', visitedAt: ahead }),
+      storedPeer('medium', { priority: 'MEDIUM', prioritisedBy: 'user', visitedAt: ahead }),
+      storedPeer('low', { priority: 'LOW', prioritisedBy: 'user', visitedAt: ahead }),
       storedPeer('longTerm', { isLongTerm: true, visitedAt: ahead }),
     ],
   )

@@ -25,7 +25,7 @@ interface Contender {
 
 function load(world: World, name: string, { priority = 'MEDIUM', isLongTerm = false, learned = {} }: Contender): void {
   const visitedAt = learned.lastConnectionTime ?? 0
-  world.load([stored(name, learned)], [storedPeer(name, { priority, isLongTerm, isPrioritised: true, visitedAt })])
+  world.load([stored(name, learned)], [storedPeer(name, { priority, isLongTerm, prioritisedBy: 'user', visitedAt })])
 }
 
 const ago = (ms: number): number => START - ms
@@ -304,7 +304,7 @@ test('every eligible route is tried within a bounded time', (t) => {
             [
               storedPeer(name, {
                 priority: each.priority ?? 'LOW',
-                isPrioritised: true,
+                prioritisedBy: 'user',
                 visitedAt: each.learned?.lastConnectionTime ?? 0,
               }),
             ],

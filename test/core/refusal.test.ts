@@ -18,7 +18,7 @@ function fullWorld(): World {
 const ALICE = 'alice/net-h'
 
 test('of several reasons the first in the list speaks, as it is the one to be lifted first', (t) => {
-  t.equal(RULES.length, 12)
+  t.equal(RULES.length, 13)
   const world = fullWorld()
   const reason = (cause: DialCause = 'schedule') => world.whyNot(ALICE, cause)?.reason ?? null
 
@@ -44,6 +44,9 @@ test('of several reasons the first in the list speaks, as it is the one to be li
 
   world.setMax({ net: 0 })
   t.equal(reason(), 'typeDisabled')
+
+  world.dispatch({ type: 'route/annotated', address: world.route(ALICE).address, data: null, isAutomatic: false })
+  t.equal(reason(), 'manualOnly')
 
   world.request('alice')
   world.settle()

@@ -224,9 +224,11 @@ test('snapshot: an entry without anything but its name has the defaults', (t) =>
       nextAttemptAt: 0,
       errors: [],
       duration: null,
+      isAutomatic: true,
+      data: null,
     },
   ])
-  t.deepEqual(peers, [{ id: ALICE, priority: 'MEDIUM', isPrioritised: false, isLongTerm: false, visitedAt: 0 }])
+  t.deepEqual(peers, [{ id: ALICE, priority: 'MEDIUM', prioritisedBy: null, isLongTerm: false, visitedAt: 0 }])
   t.deepEqual(skipped, [])
   t.end()
 })
@@ -592,8 +594,8 @@ const stateArb: fc.Arbitrary<State> = fc
 /** All that has to be as it was after a restart at the time of the state. */
 function learned(state: State): object {
   // A ban that came with a route is taken for the user's when it is loaded.
-  const isSaid = (peer: Peer): boolean => peer.isPrioritised || peer.priority === 'BANNED'
-  const routes = state.routes.valuesArray().filter((route) => !route.isLocal)
+  const isSaid = (peer: Peer): boolean => peer.prioritisedBy === 'user' || peer.priority === 'BANNED'
+  const routes = state.routes.valuesArray().filter((route) => route.isStored)
   const reachable = new Set(routes.map((route) => route.peer))
   return {
     routes: routes.map((route) => {
@@ -601,12 +603,13 @@ function learned(state: State): object {
       return {
         address: route.address,
         peer: route.peer,
-        class: route.class,
+        // Of a route that was given by hand and is heard on the local network too, that it is near is left out.
+        class: route.protocol,
         scope: route.scope,
         hostKey: route.hostKey,
         source: route.source,
         tier: route.tier,
-        queue: route.queue,
+        queue: isLongTerm ? '' : route.protocol,
         visitedAt: route.visitedAt,
         addedAt: route.addedAt,
         lastConnectionTime: route.lastConnectionTime,
@@ -616,6 +619,8 @@ function learned(state: State): object {
         backoffStep: route.backoffStep,
         errors: route.errors,
         duration: route.duration,
+        isAutomatic: route.isAutomatic,
+        data: route.data,
         // A peer that rose has a lower ceiling, which the reducer applies when it loads.
         nextAttemptAt: clampAttempt(
           route.nextAttemptAt,
@@ -629,7 +634,7 @@ function learned(state: State): object {
       .filter((peer) => isSaid(peer) || peer.isLongTerm || reachable.has(peer.id))
       .map((peer) => {
         const { id, priority, isLongTerm, visitedAt } = peer
-        const stored = peer.routes.filter((address) => !state.routes.get(address)?.isLocal).sort()
+        const stored = peer.routes.filter((address) => state.routes.get(address)?.isStored).sort()
         return { id, priority, isPrioritised: isSaid(peer), isLongTerm, visitedAt, routes: stored }
       }),
   }

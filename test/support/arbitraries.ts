@@ -116,7 +116,7 @@ const action: fc.Arbitrary<Action> = fc.oneof(
       peers: fc.array(
         fc
           .tuple(name, priority, fc.boolean())
-          .map(([who, given, isLongTerm]) => storedPeer(who, { priority: given, isLongTerm, isPrioritised: true })),
+          .map(([who, given, isLongTerm]) => storedPeer(who, { priority: given, isLongTerm, prioritisedBy: 'user' })),
         { maxLength: 2 },
       ),
     }),

@@ -136,7 +136,7 @@ export function stored(label: string, change: Partial<StoredRoute> = {}): Stored
 }
 
 export function storedPeer(name: string, change: Partial<StoredPeer> = {}): StoredPeer {
-  return { id: idOf(name), priority: 'MEDIUM', isPrioritised: false, isLongTerm: false, visitedAt: 0, ...change }
+  return { id: idOf(name), priority: 'MEDIUM', prioritisedBy: null, isLongTerm: false, visitedAt: 0, ...change }
 }
 
 /** `maxByType` replaces the default: a test names the slots it needs. */
