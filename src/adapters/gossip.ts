@@ -703,14 +703,16 @@ type StatusHook = (this: unknown, fn: Method, args: unknown[]) => unknown
 export function hookStatus(given: {
   readonly sbot: GossipHost
   readonly manager: ConnectionManager
-  readonly gossip?: Pick<Gossip, 'status'>
+  /** Gives undefined while there is no facade. */
+  readonly gossip?: { status(): ReturnType<Gossip['status']> | undefined }
 }): () => void {
   const { sbot, manager, gossip } = given
   let isOver = false
-  const extend = (status: unknown): unknown =>
-    isRecord(status) && !isOver
-      ? { ...status, connectionManager: manager.connections.status(), ...(gossip && { gossip: gossip.status() }) }
-      : status
+  const extend = (status: unknown): unknown => {
+    if (!isRecord(status) || isOver) return status
+    const shown = gossip?.status()
+    return { ...status, connectionManager: manager.connections.status(), ...(shown && { gossip: shown }) }
+  }
 
   const tryToHook = (): boolean => {
     const status = sbot.status as { hook?: (hook: StatusHook) => unknown } | null | undefined

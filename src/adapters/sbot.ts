@@ -23,9 +23,9 @@ export interface Rpc {
 export interface Sbot {
   readonly id: string
   connect: (address: string, cb: (error?: unknown, rpc?: unknown) => void) => unknown
-  auth: Hookable
-  close: Hookable
-  on: (event: string, listener: (...args: never[]) => void) => unknown
+  auth?: Hookable
+  close?: Hookable
+  on?: (event: string, listener: (...args: never[]) => void) => unknown
   emit?: (event: string, ...args: unknown[]) => unknown
   status?: Hookable
   /** The APIs of other plugins, looked up when they are needed: stacks load them in any order. */
@@ -40,6 +40,8 @@ export interface Settings {
   readonly own: Readonly<Record<string, unknown>>
   /** `config.gossip`, `config.seeds` and the like, wherever the layout puts them. */
   readonly legacy: (name: string) => unknown
+  /** What another plugin of ours was given. */
+  readonly add: (config: unknown) => void
 }
 
 function asRecord(value: unknown): Readonly<Record<string, unknown>> {
@@ -50,11 +52,19 @@ function asRecord(value: unknown): Readonly<Record<string, unknown>> {
 export function readSettings(config: unknown): Settings {
   const all = asRecord(config)
   const global = asRecord(all.global ?? all)
-  const legacy = (name: string): unknown => all[name] ?? global[name]
+  const given = [all]
+  const legacy = (name: string): unknown => {
+    for (const each of given) if (each[name] !== undefined) return each[name]
+    return global[name]
+  }
   return {
     path: typeof global.path === 'string' ? global.path : null,
     timers: asRecord(global.timers),
     own: { ...asRecord(global.connectionManager), ...asRecord(all.connectionManager) },
     legacy,
+    add: (more) => {
+      const record = asRecord(more)
+      if (!given.includes(record)) given.push(record)
+    },
   }
 }
