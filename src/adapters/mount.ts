@@ -137,9 +137,22 @@ function create(sbot: Sbot, settings: Settings): Mounted {
       })
       gossip = made
       onClose(made.stop)
+      const net = slotsOf(section)
+      if (net !== null && !isNamed(settings.own.maxByType, 'net')) manager.connections.setMaxByType({ net })
       return made
     },
   }
+}
+
+/** `config.gossip.connections`, which ssb-gossip had ignored for years: how many peers of the internet to be connected to. */
+function slotsOf(section: unknown): number | null {
+  const { connections } = (section ?? {}) as { connections?: unknown }
+  const count = typeof connections === 'string' ? Number(connections) : connections
+  return typeof count === 'number' && Number.isInteger(count) && count >= 0 && count <= 1_000 ? count : null
+}
+
+function isNamed(max: unknown, name: string): boolean {
+  return typeof max === 'object' && max !== null && Object.prototype.hasOwnProperty.call(max, name)
 }
 
 /** `config.offline`: nothing is started by itself. */

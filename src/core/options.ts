@@ -88,6 +88,13 @@ export const DEFAULT_OPTIONS: Options = {
   forgetAfterFailures: 20,
 }
 
+/**
+ * Slots for what the discovery sources of `/conn` find, beside the defaults: tunnels through rooms, phones nearby, peers of
+ * invites over the DHT, and web sockets, as ssb-conn dials whatever the stack has a transport for. Few, as its four slots
+ * for everything but rooms were few.
+ */
+export const CONN_SLOTS: MaxByType = { tunnel: 3, bt: 3, dht: 2, ws: 2, wss: 2 }
+
 /** Class names that a user may set; bounded so that a hostile caller cannot fill the state. */
 const TYPE_NAME = /^[a-z][a-z0-9-]{0,31}$/
 const MAX_TYPES = 32

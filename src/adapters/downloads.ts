@@ -1,0 +1,4 @@
+/** Tells the manager when much is being taken in. */
+import type { DiscoverySource } from './discovery/source'
+
+export const watchDownloads: DiscoverySource = () => () => {}
