@@ -37,6 +37,8 @@ const INWARDS: Record<string, readonly string[]> = {
   shell: ['core', 'shell'],
   adapters: ['core', 'shell', 'adapters', 'top'],
   top: ['core', 'shell', 'adapters', 'top'],
+  // The parts of the entry `/conn`, which are entries themselves.
+  conn: ['adapters'],
   demo: ['demo', 'top'],
 }
 /** Pure packages: no clock, no dice, no I/O in what we use of them. */

@@ -15,10 +15,11 @@ export const connPermissions = { anonymous: { allow: ['ping'] } }
 
 export function createConn({ sbot }: ConnOptions) {
   const scheduler = () => sbot.connScheduler as { start(): void; stop(): void } | undefined
+  const db = {}
   const api = {
     start: async () => scheduler()?.start(),
     stop: () => scheduler()?.stop(),
-    db: () => ({}),
+    db: () => db,
   }
   return { api, manifest: connManifest, permissions: connPermissions, stop: () => {} }
 }
