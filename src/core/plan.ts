@@ -2,7 +2,7 @@
  * What to open, close and give up now: `plan(state, now)`. Pure, and computed from the state alone, so that a lost event
  * strands nobody and planning twice does no harm. Costs grow with what is due, not with the size of the table.
  */
-import { isAnythingConnected, isDown, LINK, layersDownAbove, needsLink, probeEndsAt } from './blame'
+import { isAnythingConnected, isDown, LINK, layerHolds, layersDownAbove, needsLink, probeEndsAt } from './blame'
 import { dialTimeout, slotsMax } from './options'
 import { compareReady, compareRoutesOfPeer, isInLane, laneEnd, laneStart, lanesOf, type Turn, turnOf } from './rank'
 import { advance } from './reducer'
@@ -29,6 +29,7 @@ import type {
   FeedId,
   GiveUp,
   InitialSync,
+  Layer,
   Peer,
   Plan,
   Refusal,
@@ -55,8 +56,8 @@ interface Draft {
   readonly deferred: Set<string>
   /** Slots that the dials of this plan take, by class. */
   readonly slotsTaken: Map<string, number>
-  /** Layers that are down and that a dial of this plan probes already, with the time before which no other one does. */
-  readonly probed: Map<string, EpochMs>
+  /** Layers that are down and that a dial of this plan probes already, as they will be once it has begun. */
+  readonly probed: Map<string, Layer>
   /** By queue: routes looked at in vain. */
   readonly visits: Map<string, number>
   wakeAt: EpochMs
@@ -130,7 +131,8 @@ function dial(draft: Draft, route: Route, cause: DialCause): void {
   draft.dials.push({ peer: route.peer, address: route.address, cause, timeoutMs })
   if (!hasSlotIn(state.peers.get(route.peer), route.class))
     draft.slotsTaken.set(route.class, (draft.slotsTaken.get(route.class) ?? 0) + 1)
-  for (const layer of layersDownAbove(state, route)) draft.probed.set(layer.key, probeEndsAt(state, layer, route, now))
+  for (const layer of layersDownAbove(state, route))
+    draft.probed.set(layer.key, { ...layer, retryAt: probeEndsAt(state, layer, route, now) })
   wake(draft, now + Math.min(timeoutMs, state.options.staggerMs, state.options.staggerLocalMs))
 }
 
@@ -341,8 +343,9 @@ function bestRoute(draft: Draft, peer: Peer, candidate: Route, cause: DialCause)
 function whyNot(draft: Draft, route: Route, peer: Peer, cause: DialCause): Refusal | null {
   const { state, now } = draft
   for (const { key } of layersDownAbove(state, route)) {
-    const until = draft.probed.get(key)
-    if (until !== undefined)
+    const probed = draft.probed.get(key)
+    const until = probed ? layerHolds(state, probed, route, peer) : 0
+    if (until > now)
       return { reason: key === LINK ? 'offline' : 'transportDown', until, message: `${key} is down and being probed` }
   }
   const isHostTaken =

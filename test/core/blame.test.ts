@@ -737,6 +737,31 @@ test('a host that is down keeps no friend away for longer than his own backoff c
   t.end()
 })
 
+test('nor does the probe by one friend keep another one away', (t) => {
+  const world = World.started({ ...OPEN, ...slots({ net: 3 }) })
+  world.callIn('zed')
+  const friends = ['f1', 'f2', 'f3']
+  world.addAll(friends.map((name) => `${name}/net-h`))
+  for (const name of friends) world.prioritise(name, 'HIGH')
+  const failAll = (): void => {
+    for (const each of world.inFlight()) world.fail(each, SILENT)
+  }
+  const key = hostLayer('h.example.com:8008')
+  while ((layer(world, key)?.retryAt ?? 0) < world.now + 50 * MINUTE) {
+    world.settle()
+    failAll()
+    world.now = world.wakeAt() ?? 0
+  }
+  // The user tries them all, past every pause, so that they fall due together.
+  for (const name of friends) world.request(name)
+  world.settle()
+  failAll()
+  world.elapse(10 * MINUTE)
+  t.deepEqual(world.inFlight().sort(), ['f1/net-h', 'f2/net-h', 'f3/net-h'])
+  t.ok((layer(world, key)?.retryAt ?? 0) > world.now, 'though the host is not due yet')
+  t.end()
+})
+
 test('with the last route that names a host what we think of the host goes too', (t) => {
   const world = World.started(OPEN)
   world.callIn('zed')
