@@ -2,7 +2,7 @@
  * What to open, close and give up now: `plan(state, now)`. Pure, and computed from the state alone, so that a lost event
  * strands nobody and planning twice does no harm. Costs grow with what is due, not with the size of the table.
  */
-import { isAnythingConnected, isDown, LINK, layerHolds, layersDownAbove, needsLink, probeEndsAt } from './blame'
+import { isAnythingConnected, isDown, LINK, layerHolds, layersDownAbove, probeEndsAt } from './blame'
 import { dialTimeout, slotsMax } from './options'
 import { compareReady, compareRoutesOfPeer, isInLane, laneEnd, laneStart, lanesOf, type Turn, turnOf } from './rank'
 import { advance } from './reducer'
@@ -15,6 +15,7 @@ import {
   nextInRace,
   occupancyOf,
   openQueues,
+  queueStart,
   type State,
 } from './table'
 import type {
@@ -38,6 +39,8 @@ import type {
 
 /** Routes of a queue that one plan looks at in vain (throttled hosts, a layer that is down) before it leaves the rest. */
 const MAX_VISITS = 256
+/** Routes of a queue that one plan looks at for one that could probe a layer before its turn. */
+const MAX_TURN_LOOKS = 32
 /** Dials that were given up hold sockets until the kernel gives up too: at most this many times `maxDialing` in all. */
 const MAX_SOCKETS_FACTOR = 4
 /** A route that may not take part in the race of its peer is left alone for this long, if nothing says for how long. */
@@ -597,25 +600,41 @@ function bestOfAll(draft: Draft, skip: ReadonlySet<FeedId>): Route | null {
 // ---- layers -----------------------------------------------------------------------------------------------------------
 
 /**
- * Routes take turns at probing a link that is down (blame.ts), each put off until the others have had theirs. When a probe is
+ * Routes take turns at probing a layer that is down (blame.ts), each put off until the others have had theirs. When a probe is
  * due and nobody's turn has come, as some of the others have gone meanwhile, whoever is next steps in.
  */
 function planProbe(draft: Draft): void {
-  const { state, now } = draft
-  const link = isDown(state, LINK)
-  if (!link || draft.probed.has(LINK) || socketsLeft(draft) <= 0) return
-  let next: Route | null = null
-  for (const queue of openQueues(state.options)) {
-    const head = headOfWaiting(state, queue)
-    if (!head || head.nextAttemptAt > now || !needsLink(head) || draft.taken.has(head.peer)) continue
-    if (!next || head.dueAt < next.dueAt) next = head
+  const { state } = draft
+  if (state.layers.isEmpty) return
+  const next: Route[] = []
+  for (const queue of openQueues(state.options)) next.push(...awaitingTurn(draft, queue))
+  for (const route of next.sort((a, b) => a.dueAt - b.dueAt)) {
+    if (socketsLeft(draft) <= 0) return
+    const peer = state.peers.get(route.peer)
+    if (!peer || draft.taken.has(route.peer)) continue
+    const cause: DialCause = route.queue === '' ? 'longTerm' : 'schedule'
+    const refused = whyNot(draft, route, peer, cause)
+    if (!refused) dial(draft, route, cause)
+    else if ((refused.reason === 'offline' || refused.reason === 'transportDown') && refused.until !== null)
+      wake(draft, refused.until)
   }
-  const peer = next && state.peers.get(next.peer)
-  if (!next || !peer) return
-  const cause: DialCause = next.queue === '' ? 'longTerm' : 'schedule'
-  const refused = whyNotDial(state, next, peer, now, cause)
-  if (!refused) dial(draft, next, cause)
-  else if (refused.reason === 'offline' && refused.until !== null) wake(draft, refused.until)
+}
+
+/**
+ * Of the first few routes of a queue that fall due, those whose own pause is over and that a layer is down above: it is their
+ * turn they wait for. Of a few, so that a plan does not grow with the table; the others have an end of their wait too.
+ */
+function awaitingTurn(draft: Draft, queue: string): Route[] {
+  const { state, now } = draft
+  const found: Route[] = []
+  if (queue !== '' && wantedIn(draft, queue) <= 0) return found
+  let pair = state.waiting.nextHigherPair(queueStart(queue))
+  for (let seen = 0; seen < MAX_TURN_LOOKS && pair && pair[1].queue === queue; seen++) {
+    const route = pair[1]
+    if (route.nextAttemptAt <= now && layersDownAbove(state, route).length > 0) found.push(route)
+    pair = state.waiting.nextHigherPair(pair[0])
+  }
+  return found
 }
 
 /** A link that is down is probed when its time comes, if there is anything to probe it with. */

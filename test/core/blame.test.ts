@@ -2,11 +2,12 @@
 import test = require('tape')
 
 import type { StoredRoute } from '../../src/core/actions'
-import { hostLayer, LINK, portalLayer, transportLayer } from '../../src/core/blame'
+import { hostLayer, LINK, portalLayer, RESOLVER, transportLayer } from '../../src/core/blame'
 import type { Route } from '../../src/core/types'
 import {
   addressOf,
   DAY,
+  type Ending,
   HOUR,
   idOf,
   MINUTE,
@@ -789,6 +790,41 @@ test('what strangers name cannot fill the list of layers', (t) => {
   }
   t.equal(world.state.layers.size, 4_096)
   t.equal(world.route('s4199/tunnel-room4199').errorCount, 1, 'what is beyond answers for itself')
+  t.end()
+})
+
+// ---- whose turn it is ----------------------------------------------------------------------------------------------------
+
+test('when those whose turn it is to probe a layer have gone, whoever is left steps in as soon as the probe is due', (t) => {
+  const names = ['a', 'b', 'c', 'd', 'e', 'f']
+  const rows: readonly (readonly [key: string, form: string, ending: Ending])[] = [
+    [RESOLVER, 'net', { code: 'EAI_AGAIN' }],
+    [transportLayer('onion'), 'onion', NO_TOR],
+    [portalLayer(idOf('room')), 'tunnel-room', { code: null, message: 'no room' }],
+    [hostLayer('h.example.com:8008'), 'net-h', SILENT],
+  ]
+  for (const [key, form, ending] of rows) {
+    const world = World.started({ ...OPEN, ...slots({ net: 1, onion: 1, tunnel: 1 }) })
+    world.callIn('zed')
+    world.addAll(names.map((name) => `${name}/${form}`))
+    let last = ''
+    for (let i = 0; i < 12 || !isDown(world, key); i++) {
+      world.settle()
+      for (const each of world.inFlight()) {
+        last = each
+        world.fail(each, ending)
+      }
+      world.now = world.wakeAt() ?? 0
+    }
+    // Those who failed before would all be tried again before this one.
+    for (const name of names) if (!last.startsWith(`${name}/`)) world.callIn(name)
+    const dueAt = layer(world, key)?.retryAt ?? 0
+    t.ok(world.route(last).dueAt > dueAt && dueAt >= world.now, `${key}: it is not the turn of ${last}`)
+    t.deepEqual(dials(world.elapse(dueAt - world.now)), [[dueAt - START, last]], 'but it is the probe')
+    world.fail(last, ending)
+    const next = layer(world, key)?.retryAt ?? 0
+    t.deepEqual(dials(world.elapse(next - world.now)), [[next - START, last]], 'and the next one too')
+  }
   t.end()
 })
 
