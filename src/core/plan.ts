@@ -4,7 +4,17 @@
  */
 import { isAnythingConnected, isDown, LINK, layerHolds, layersDownAbove, probeEndsAt } from './blame'
 import { dialTimeout, slotsMax } from './options'
-import { compareReady, compareRoutesOfPeer, isInLane, laneEnd, laneStart, lanesOf, type Turn, turnOf } from './rank'
+import {
+  compareReady,
+  compareRoutesOfPeer,
+  isInLane,
+  type Lane,
+  laneEnd,
+  laneStart,
+  lanesOf,
+  type Turn,
+  turnOf,
+} from './rank'
 import { advance } from './reducer'
 import { dialsWanted, isVouchedFor, whyNotDial } from './refusal'
 import {
@@ -42,7 +52,9 @@ const MAX_VISITS = 256
 /** Routes of a queue that one plan looks at for one that could probe a layer before its turn. */
 const MAX_TURN_LOOKS = 32
 /** Dials that were given up hold sockets until the kernel gives up too: at most this many times `maxDialing` in all. */
-const MAX_SOCKETS_FACTOR = 4
+const MAX_SOCKETS_FACTOR = 5
+/** Of these, for routes that nothing vouches for: junk that hangs must not keep us from a friend for minutes (DESIGN 4). */
+const STRANGERS_SOCKETS_FACTOR = 4
 /** A route that may not take part in the race of its peer is left alone for this long, if nothing says for how long. */
 const REFUSED_IN_RACE_MS = 1_000
 
@@ -200,7 +212,7 @@ function planDialing(draft: Draft, peer: Peer): void {
     if (!next) return
     if (next.at > now) return wake(draft, next.at)
     // When there is room again, an event has said so.
-    if (!isRequested && socketsLeft(draft) <= 0) return
+    if (!isRequested && !hasSocketFor(draft, next.route, peer)) return
     const refused = isRequested ? null : whyNot(draft, next.route, idle, cause)
     if (!refused || (refused.reason === 'slotsFull' && hasSlotIn(peer, next.route.class)))
       return dial(draft, next.route, cause)
@@ -211,14 +223,18 @@ function planDialing(draft: Draft, peer: Peer): void {
 
 // ---- dials ------------------------------------------------------------------------------------------------------------
 
-function socketsLeft(draft: Draft): number {
+function hasSocketFor(draft: Draft, route: Route, peer: Peer): boolean {
+  return socketsLeft(draft, isVouchedFor(route, peer) ? MAX_SOCKETS_FACTOR : STRANGERS_SOCKETS_FACTOR) > 0
+}
+
+function socketsLeft(draft: Draft, factor = MAX_SOCKETS_FACTOR): number {
   const { state, now } = draft
   // While much is being taken in, dials go one by one: each peer more that connects has its own to send, and a phone that is
   // busy with what came first gets through neither. They are not stopped, or a trickle of messages could keep us alone.
   const maxDialing = state.isBusy ? 1 : state.options.maxDialing
   const inFlight = state.attemptCount + draft.dials.length
   const lingering = state.lingering.filter((entry) => entry.until > now)
-  const sockets = MAX_SOCKETS_FACTOR * state.options.maxDialing - inFlight - lingering.length
+  const sockets = factor * state.options.maxDialing - inFlight - lingering.length
   if (sockets <= 0) for (const entry of lingering) wake(draft, entry.until)
   return Math.min(maxDialing - inFlight, sockets)
 }
@@ -310,7 +326,8 @@ function choose(draft: Draft, queue: string, cause: DialCause, turn: Turn, skip?
   const { state } = draft
   // The gap that a rotation leaves is no start: those who had their turn last would have the next one too, for ever.
   const isWarm = !isAnythingConnected(state) && classState(state, queue).nextRotationAt <= draft.now
-  for (const candidate of candidates(state, queue, turn, isWarm)) {
+  const isCrowded = cause === 'schedule' && socketsLeft(draft, STRANGERS_SOCKETS_FACTOR) <= 0
+  for (const candidate of candidates(state, queue, isCrowded ? { kind: 'vouched' } : turn, isWarm)) {
     if (draft.taken.has(candidate.peer) || draft.deferred.has(candidate.address) || skip?.has(candidate.peer)) continue
     if (!mayVisit(draft, queue)) return null
     const peer = state.peers.get(candidate.peer)
@@ -335,6 +352,7 @@ function bestRoute(draft: Draft, peer: Peer, candidate: Route, cause: DialCause)
   for (const route of routes) {
     // Put off already; only the candidate itself is known to be due.
     if (route.dueAt > now && route.address !== candidate.address) continue
+    if (cause === 'schedule' && !hasSocketFor(draft, route, peer)) continue
     const refused = whyNot(draft, route, peer, cause)
     if (!refused) return route
     if (refused.reason === 'hostThrottled' || refused.reason === 'transportDown') putOff(draft, route, refused)
@@ -366,6 +384,11 @@ function whyNot(draft: Draft, route: Route, peer: Peer, cause: DialCause): Refus
 function* candidates(state: State, queue: string, turn: Turn, isWarm: boolean): Generator<Route> {
   if (isWarm && turn.kind !== 'lane') yield* mostRecentFirst(state, queue)
   const lanes = lanesOf(queue)
+  if (turn.kind === 'vouched') {
+    for (const lane of lanes)
+      if (mayBeVouchedFor(lane)) yield* walk(state, laneStart(lane), (route) => isInLane(route, lane))
+    return
+  }
   if (turn.kind === 'proven')
     for (const lane of lanes) if (lane.isProven) yield* walk(state, laneStart(lane), (route) => isInLane(route, lane))
   // From the lane whose turn it is on, as most are empty most of the time.
@@ -374,6 +397,11 @@ function* candidates(state: State, queue: string, turn: Turn, isWarm: boolean): 
       yield* walk(state, laneStart(lane), (route) => isInLane(route, lane))
   const first = lanes[0]
   if (first) yield* walk(state, laneStart(first), (route) => route.queue === queue)
+}
+
+/** By `isVouchedFor`, as far as a lane tells: what lies in the others need not be looked at. */
+function mayBeVouchedFor(lane: Lane): boolean {
+  return lane.isProven || lane.tier === 0 || lane.queue === 'local'
 }
 
 function* walk(
@@ -613,6 +641,7 @@ function planProbe(draft: Draft): void {
     const peer = state.peers.get(route.peer)
     if (!peer || draft.taken.has(route.peer)) continue
     const cause: DialCause = route.queue === '' ? 'longTerm' : 'schedule'
+    if (!hasSocketFor(draft, route, peer)) continue
     const refused = whyNot(draft, route, peer, cause)
     if (!refused) dial(draft, route, cause)
     else if ((refused.reason === 'offline' || refused.reason === 'transportDown') && refused.until !== null)

@@ -132,8 +132,10 @@ export function lanesOf(queue: string): readonly Lane[] {
   return lanes
 }
 
+/** `vouched`: there is room only for routes that something more speaks for than a stranger's word. */
 export type Turn =
   | { readonly kind: 'strict' }
+  | { readonly kind: 'vouched' }
   | { readonly kind: 'proven' }
   | { readonly kind: 'lane'; readonly index: number }
 

@@ -3,9 +3,25 @@ import test = require('tape')
 
 import { dialsWanted } from '../../src/core/refusal'
 import { CLOSING_TIMEOUT_MS, occupancyOf } from '../../src/core/table'
-import { DAY, HOUR, idOf, MINUTE, options, report, SECOND, serialise, slots, World } from '../support/builders'
+import {
+  DAY,
+  HOUR,
+  idOf,
+  MINUTE,
+  options,
+  report,
+  SECOND,
+  START,
+  serialise,
+  slots,
+  stored,
+  storedPeer,
+  World,
+} from '../support/builders'
 
 const effects = (done: readonly { readonly effect: string }[]): string[] => done.map(({ effect }) => effect)
+const dialsOf = (done: readonly { readonly effect: string }[]): string[] =>
+  effects(done).filter((effect) => effect.startsWith('dial'))
 const sorted = (list: readonly string[]): string[] => [...list].sort()
 /** Everybody on one host each, so that no two are throttled together. */
 const people = (count: number): string[] => Array.from({ length: count }, (_, i) => `p${i}`)
@@ -432,5 +448,45 @@ test('dials that were given up are believed to hold their sockets, four times ma
   t.deepEqual(again.inFlight(), [])
   again.dispatch({ type: 'dial/ended', attempt: 2 })
   t.equal(again.settle().length, 1, 'one that came to its end makes room')
+  t.end()
+})
+
+test('when junk that hangs holds all its sockets, there are some left for whom something vouches', (t) => {
+  const clogged = (): World => {
+    const world = World.started({ ...slots({ net: 8, local: 8 }), maxDialing: 1 })
+    world.isChecked = false
+    // More than a plan looks at in vain.
+    world.addAll(people(400), { source: 'pub' })
+    world.elapse(40 * SECOND)
+    t.deepEqual([world.inFlight().length, world.state.lingering.length], [0, 4])
+    return world
+  }
+  const stranger = clogged()
+  stranger.add('mallory')
+  t.deepEqual(stranger.settle(), [], 'a stranger waits, whatever his turn')
+  const friend = clogged()
+  friend.load(
+    [stored('friend', { lastConnectionTime: START - DAY })],
+    [storedPeer('friend', { visitedAt: START - DAY })],
+  )
+  t.deepEqual(friend.settle(), ['dial friend'], 'one that has worked')
+  const high = clogged()
+  high.add('friend', { priority: 'HIGH', source: 'friends' })
+  t.deepEqual(high.settle(), ['dial friend'], 'one of HIGH priority')
+  const neighbour = clogged()
+  neighbour.add('friend/lan')
+  t.deepEqual(neighbour.settle(), ['dial friend/lan'], 'one nearby')
+  const caller = clogged()
+  caller.add('mallory')
+  caller.callIn('mallory')
+  caller.close('mallory')
+  t.deepEqual(
+    dialsOf(caller.elapse(2 * MINUTE)),
+    [],
+    'who has only called in is a stranger: his address has not worked',
+  )
+  const friends = clogged()
+  friends.addAll(['friend', 'friend2'], { priority: 'HIGH', source: 'friends' })
+  t.equal(dialsOf(friends.elapse(MINUTE)).length, 1, 'five times maxDialing in all, if friends hang too')
   t.end()
 })

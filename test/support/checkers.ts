@@ -1001,7 +1001,7 @@ function explained(host: Host, address: Address): string {
 /** Peers that `prompt` asks about in one look; it goes on with the next ones at the next look. */
 const ASKED_AT_ONCE = 40
 
-/** Sockets that a manager may hold, as a multiple of the dials that it may have in flight (plan.ts). */
+/** Sockets that a manager may hold for strangers, as a multiple of the dials that it may have in flight (plan.ts). */
 const SOCKETS_FACTOR = 4
 
 /** What stands in the way of each route of some peers, as the public API explains it. */
