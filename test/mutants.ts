@@ -62,8 +62,8 @@ const MUTANTS: readonly Mutant[] = [
   {
     rule: 'slots: no more dials in flight than maxDialing',
     file: 'plan.ts',
-    from: 'Math.min(state.options.maxDialing - inFlight, sockets)',
-    to: 'Math.min(2 * state.options.maxDialing - inFlight, sockets)',
+    from: 'Math.min(maxDialing - inFlight, sockets)',
+    to: 'Math.min(2 * maxDialing - inFlight, sockets)',
   },
   {
     rule: 'racing: local routes start 30 ms after the one before',
