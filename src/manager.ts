@@ -3,7 +3,7 @@
  * stack can give (disk, pings, the muxrpc edge) is added by the adapters through the methods under `internal`.
  */
 import type { Action, RouteReport, StoredPeer, StoredRoute } from './core/actions'
-import { isInvite, parseAddress, parseFeedId } from './core/address'
+import { isInvite, parseAddress, parseFeedId, withoutSeed } from './core/address'
 import {
   BannedError,
   ClosedError,
@@ -397,6 +397,9 @@ export function createManager(given: ManagerOptions) {
 
   const parse = (address: unknown): readonly ParsedRoute[] => parseAddress(address)
 
+  /** Where a peer is, whoever gave an invite to it. */
+  const parsePlaces = (address: unknown): readonly ParsedRoute[] => parse(address).map(withoutSeed)
+
   const TARGET = ['id', 'address', 'host', 'port', 'key']
 
   /** `{address}`, `{id}`, a feed id or an address: the peer that is meant, and the routes that the address spells out. */
@@ -476,7 +479,7 @@ export function createManager(given: ManagerOptions) {
     const source = toSource(object.source)
     const standing = toBoolean('isStored', object.isStored, !isLocal) ? 'stored' : 'announced'
     const wanted = object.priority === undefined ? undefined : toPriority(object.priority)
-    const routes = parse(object.address)
+    const routes = parsePlaces(object.address)
     const first = routes[0]
     const priority = wanted === undefined || !first ? undefined : prioritised(first.peer, wanted)
     const fresh = routes.filter((route) => !state().routes.has(route.address))
@@ -492,7 +495,7 @@ export function createManager(given: ManagerOptions) {
     const { address: given } =
       typeof value === 'string' ? { address: value } : toFields('route', '{address}', value, ['address'])
     let isKnown = false
-    for (const { address } of parse(given)) {
+    for (const { address } of parsePlaces(given)) {
       if (!state().routes.get(address)?.isAnnounced) continue
       isKnown = true
       dispatch({ type: 'route/withdrawn', at: now(), address })
@@ -504,7 +507,7 @@ export function createManager(given: ManagerOptions) {
     assertOpen()
     const { address: given } =
       typeof value === 'string' ? { address: value } : toFields('route', '{address}', value, ['address'])
-    const routes = parse(given)
+    const routes = parsePlaces(given)
     let isKnown = false
     for (const { address } of routes) {
       if (!state().routes.has(address)) continue

@@ -120,7 +120,14 @@ export function isStrangerSafe(route: ParsedRoute): boolean {
 
 /** An invite: with the seed of a key that is not ours, under which it lets a guest in once. */
 export function isInvite(address: Address): boolean {
-  return /~shs:[^:~;]+:[^~;]/.test(address)
+  return INVITE.test(address)
+}
+
+const INVITE = /(~shs:[^:~;]+):[^~;]+/
+
+/** The route of a peer who gave an invite: it is dialed under our own key. */
+export function withoutSeed(route: ParsedRoute): ParsedRoute {
+  return isInvite(route.address) ? { ...route, address: route.address.replace(INVITE, '$1') } : route
 }
 
 /** `host:port`, the destination that is throttled as one, whatever transport leads there; null without a host. */

@@ -3,7 +3,7 @@
  * handler for each action, each writing through a transaction (table.ts), which keeps the derived indexes.
  */
 import type { Action, RouteReport, Standing, StoredPeer, StoredRoute } from './actions'
-import { hostKey, isInvite, isStrangerSafe } from './address'
+import { hostKey, isStrangerSafe, withoutSeed } from './address'
 import { backoffCeiling, backoffDelay, clampAttempt, MAX_STEP } from './backoff'
 import {
   chargeFailure,
@@ -223,7 +223,8 @@ function firstPriority(report: RouteReport): Priority {
 }
 
 function addRoute(tx: Transaction, report: RouteReport): Route | null {
-  const parsed = report.route
+  // An invite is good for one dial, under a key that is not ours; what is kept is where the peer is.
+  const parsed = withoutSeed(report.route)
   if (parsed.peer === tx.options.selfId) return null
   if (report.source === 'pub' && !isStrangerSafe(parsed)) return null
   const known = tx.route(parsed.address)
@@ -248,8 +249,7 @@ function addRoute(tx: Transaction, report: RouteReport): Route | null {
     source: report.source,
     isStored: standing === 'stored',
     isAnnounced: standing === 'announced',
-    // An invite is good for one dial, and under a key that is not ours: never by ourselves.
-    isAutomatic: !isInvite(parsed.address),
+    isAutomatic: true,
     data: null,
     addedAt: tx.at,
     lastConnectionTime: 0,
@@ -269,8 +269,7 @@ function addRoute(tx: Transaction, report: RouteReport): Route | null {
   })
 }
 
-function standingOf({ route, standing, isLocal }: RouteReport): Standing {
-  if (isInvite(route.address)) return 'temporary'
+function standingOf({ standing, isLocal }: RouteReport): Standing {
   return standing ?? (isLocal ? 'announced' : 'stored')
 }
 

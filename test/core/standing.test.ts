@@ -1,6 +1,7 @@
 /** How long a route is kept: stored, announced, or for one connection; routes that only a user dials; whose word counts. */
 import test = require('tape')
 
+import { parseAddress } from '../../src/core/address'
 import { fromSnapshot, stringifySnapshot, toSnapshot } from '../../src/core/snapshot'
 import { addressOf, idOf, SECOND, slots, World } from '../support/builders'
 
@@ -131,5 +132,14 @@ test('while much is taken in, dials go one by one, and nobody makes room', (t) =
   t.equal(world.settle().length, 1, 'the next one when the first has come')
   world.dispatch({ type: 'environment/busy', isBusy: false })
   t.equal(world.settle().length, 1, 'and the rest at once when it is over')
+  t.end()
+})
+
+test('of an invite is kept where the peer is, not the key that lets a guest in once', (t) => {
+  const world = World.started(slots({ net: 1 }))
+  const [invite] = parseAddress(`${addressOf('alice')}:${Buffer.alloc(32, 9).toString('base64')}`)
+  world.dispatch({ type: 'routes/added', reports: [{ route: invite!, isLocal: false, source: 'seed' }] })
+  t.deepEqual(world.state.routes.keysArray(), [addressOf('alice')])
+  t.deepEqual(world.settle(), ['dial alice'])
   t.end()
 })
