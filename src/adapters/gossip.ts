@@ -15,11 +15,12 @@ import { compareRoutesOfPeer } from '../core/rank'
 import { IDLE, type State } from '../core/table'
 import type { Address, EpochMs, FeedId, ParsedRoute, Peer, Route, Stats } from '../core/types'
 import type { ConnectionManager } from '../manager'
-import { asyncCall, syncCall } from '../shell/calls'
+import { asyncCall, settled, syncCall } from '../shell/calls'
 import type { Clock } from '../shell/clock'
 import type { Help } from '../shell/help'
 import { EventSource, type Source } from '../shell/live'
-import { type PingDuplex, servePing } from './ping'
+import { createPingServer, type PingDuplex } from './ping'
+import { callerOf, streamAddress } from './sbot'
 
 /** A peer in the words of ssb-gossip. Times in epoch ms, durations in ms. */
 export interface GossipPeer {
@@ -118,8 +119,6 @@ export const gossipManifest = {
 /** Everything else is for the owner: a stranger who may `disable` or `add` decides whom we talk to. */
 export const gossipPermissions = { anonymous: { allow: ['ping'] } }
 
-/** Streams of pings that one caller may have open at once; a peer needs one. */
-const MAX_PINGS_PER_CALLER = 16
 /** `status().gossip` shows who changed within this time (ssb-gossip). */
 const RECENT_MS = 3_000
 const NO_STATS: Stats = { mean: 0, stdev: 0, count: 0, sum: 0, sqsum: 0 }
@@ -143,7 +142,6 @@ export function createGossip({ manager, sbot, config = {}, clock, saveType }: Go
   const recent = new Map<FeedId, EpochMs>()
   /** Routes that go as soon as their connection has ended. */
   const leaving = new Set<Address>()
-  const pings = new Map<FeedId, number>()
   const disabled = new Set<GossipType>()
   /** Slots that a disabled type took away, by class. */
   const withheld = new Map<string, number>()
@@ -321,24 +319,16 @@ export function createGossip({ manager, sbot, config = {}, clock, saveType }: Go
 
   const disconnectFrom = asyncCall(async (target: unknown) => manager.peer.disconnect({ id: toTarget(target).id }))
 
+  const servePings = createPingServer({
+    clock,
+    timers: config.timers,
+    onPing: (caller, rttMs, skewMs) => {
+      if (!internal.isClosed()) internal.pinged(caller, rttMs, skewMs)
+    },
+  })
+
   function ping(this: unknown): PingDuplex {
-    const caller = callerOf(this)
-    if (caller === null) return servePing({ clock, timeoutMs: pingSetting(config) })
-    const count = pings.get(caller) ?? 0
-    if (count >= MAX_PINGS_PER_CALLER) throw new Error(`${MAX_PINGS_PER_CALLER} pings are open already`)
-    pings.set(caller, count + 1)
-    return servePing({
-      clock,
-      timeoutMs: pingSetting(config),
-      onPing: (rttMs, skewMs) => {
-        if (!internal.isClosed()) internal.pinged(caller, rttMs, skewMs)
-      },
-      onEnd: () => {
-        const left = (pings.get(caller) ?? 1) - 1
-        if (left > 0) pings.set(caller, left)
-        else pings.delete(caller)
-      },
-    })
+    return servePings(callerOf(this))
   }
 
   const reconnect = (): EpochMs => {
@@ -538,11 +528,6 @@ function hostAndPort(
   }
 }
 
-function streamAddress(rpc: unknown): Address | undefined {
-  const address = (rpc as { stream?: { address?: unknown } } | null)?.stream?.address
-  return typeof address === 'string' ? address : undefined
-}
-
 function mergeStats(parts: readonly (Stats | null)[]): Stats | null {
   let merged: Stats | null = null
   for (const part of parts) {
@@ -611,22 +596,6 @@ function isOff(config: GossipConfig, type: GossipType): boolean {
 function hasSlotsOf(type: GossipType, routeClass: string): boolean {
   if (type === 'local') return routeClass === 'local'
   return type === 'global' && routeClass !== 'local'
-}
-
-function pingSetting(config: GossipConfig): unknown {
-  return isRecord(config.timers) ? config.timers.ping : undefined
-}
-
-/** Whose call it is, if it came over muxrpc: `this.id` is the caller's feed id there, in all versions. */
-function callerOf(self: unknown): FeedId | null {
-  return typeof self === 'object' && self !== null ? parseFeedId((self as { id?: unknown }).id) : null
-}
-
-/** Legacy callers drop what they get: a failure that nobody asked for must not end the process. */
-function settled<T>(promise: Promise<T>): Promise<T> {
-  // undefined where a callback was given.
-  ;(promise as Promise<T> | undefined)?.catch(() => {})
-  return promise
 }
 
 // ---- log, status, help ------------------------------------------------------------------------------------------------

@@ -10,6 +10,8 @@
  */
 import pull = require('pull-stream')
 
+import { isPlainObject } from '../core/options'
+import type { FeedId } from '../core/types'
 import type { Clock } from '../shell/clock'
 import type { Source } from '../shell/live'
 
@@ -75,6 +77,40 @@ export function pingTimeout(setting: unknown): number {
 export function servePing(options: PingOptions): PingDuplex {
   const { source, sink } = createVolley(options, false)
   return { source, sink }
+}
+
+/** Streams of pings that one caller may have open at once; a peer needs one. */
+const MAX_PINGS_PER_CALLER = 16
+
+/**
+ * The method `ping` of a facade: serves each caller, a stranger too, so many streams and no more. `onPing` is told who was
+ * measured; a caller in this process, null, measures nobody.
+ */
+export function createPingServer(given: {
+  readonly clock: Clock
+  /** `config.timers`. */
+  readonly timers: unknown
+  readonly onPing: (caller: FeedId, rttMs: number, skewMs: number) => void
+}): (caller: FeedId | null) => PingDuplex {
+  const { clock, timers, onPing } = given
+  const timeoutMs = isPlainObject(timers) ? timers.ping : undefined
+  const counts = new Map<FeedId, number>()
+  return (caller) => {
+    if (caller === null) return servePing({ clock, timeoutMs })
+    const count = counts.get(caller) ?? 0
+    if (count >= MAX_PINGS_PER_CALLER) throw new Error(`${MAX_PINGS_PER_CALLER} pings are open already`)
+    counts.set(caller, count + 1)
+    return servePing({
+      clock,
+      timeoutMs,
+      onPing: (rttMs, skewMs) => onPing(caller, rttMs, skewMs),
+      onEnd: () => {
+        const left = (counts.get(caller) ?? 1) - 1
+        if (left > 0) counts.set(caller, left)
+        else counts.delete(caller)
+      },
+    })
+  }
 }
 
 /**

@@ -2,6 +2,8 @@
  * What the adapters use of a secret-stack instance, as types of our own, and the one function that reads its two layouts of
  * config: one flat object up to version 7, `{global, [pluginName]}` from 8.
  */
+import { parseFeedId } from '../core/address'
+import type { FeedId } from '../core/types'
 
 export type Hook = (this: unknown, fn: (...args: unknown[]) => unknown, args: unknown[]) => unknown
 
@@ -42,6 +44,17 @@ export interface Settings {
   readonly legacy: (name: string) => unknown
   /** What another plugin of ours was given. */
   readonly add: (config: unknown) => void
+}
+
+/** Whose call it is, if it came over muxrpc: `this.id` is the caller's feed id there, in all versions. */
+export function callerOf(self: unknown): FeedId | null {
+  return typeof self === 'object' && self !== null ? parseFeedId((self as { id?: unknown }).id) : null
+}
+
+/** Where a connection leads, as its stream says. */
+export function streamAddress(rpc: unknown): string | undefined {
+  const address = (rpc as { stream?: { address?: unknown } } | null | undefined)?.stream?.address
+  return typeof address === 'string' ? address : undefined
 }
 
 function asRecord(value: unknown): Readonly<Record<string, unknown>> {

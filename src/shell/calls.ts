@@ -66,3 +66,10 @@ export function asyncCall<A extends readonly unknown[], R>(
     return undefined as unknown as Promise<R>
   }
 }
+
+/** Legacy callers drop what they get: a failure that nobody asked for must not end the process. */
+export function settled<T>(promise: Promise<T>): Promise<T> {
+  // undefined where a callback was given.
+  ;(promise as Promise<T> | undefined)?.catch(() => {})
+  return promise
+}
