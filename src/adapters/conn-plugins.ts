@@ -96,14 +96,14 @@ export function initConn(sbot: Sbot, config: unknown): Conn['api'] {
     sbot,
     config: { conn: mounted.settings.legacy('conn'), timers: mounted.settings.timers },
     clock: mounted.manager.internal.clock,
+    whenReady: mounted.whenReady,
   })
   known.conn = conn
   mounted.onClose(conn.stop)
   watchName(mounted, 'conn', (api) => (api as { db(): unknown }).db() === conn.api.db())
   mounted.whenReady(() => {
     if (!isAutostarted(mounted)) return
-    const started = conn.api.start() as PromiseLike<unknown> | undefined
-    started?.then?.(undefined, (error) => debug('autostart: %s', error))
+    conn.api.start().then(undefined, (error) => debug('autostart: %s', error))
   })
   return conn.api
 }

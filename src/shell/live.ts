@@ -182,6 +182,48 @@ export class ValueSource<T> {
   }
 }
 
+/**
+ * A source of the whole: as it is now, then again after each turn in which it has changed. However much happens in a turn is
+ * one item, a slow reader is given the newest only, and while nobody reads nothing is made.
+ */
+export class SnapshotSource<T> {
+  private readonly readers = new Readers()
+  private changeCount = 0
+  private isDeferred = false
+
+  constructor(private readonly defer: (fn: () => void) => void) {}
+
+  /** `read` makes the item for this reader. */
+  open(read: () => T): Source<T> {
+    let seen = -1
+    return this.readers.open(
+      () => {
+        // The first at once; later ones when the turn is over.
+        if (seen === this.changeCount || (seen >= 0 && this.isDeferred)) return undefined
+        seen = this.changeCount
+        return read()
+      },
+      () => false,
+      () => {},
+    )
+  }
+
+  changed(): void {
+    if (this.readers.size === 0) return
+    this.changeCount++
+    if (this.isDeferred) return
+    this.isDeferred = true
+    this.defer(() => {
+      this.isDeferred = false
+      this.readers.poke()
+    })
+  }
+
+  close(): void {
+    this.readers.close()
+  }
+}
+
 /** At most this many events wait for a slow reader; beyond, older events of a peer give way to its newer ones. */
 const MAX_WAITING_EVENTS = 1_000
 
