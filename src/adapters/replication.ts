@@ -19,6 +19,7 @@ import { own } from '../core/own'
 import type { EpochMs, FeedId } from '../core/types'
 import type { ConnectionManager } from '../manager'
 import type { Clock } from '../shell/clock'
+import { authorOf, type Method, memberOf, methodOf } from './members'
 
 /** Between two looks during an initial sync: a clock is 61 KB of JSON for each 1 000 feeds. */
 const POLL_MS = 1_250
@@ -63,7 +64,6 @@ export interface ReplicationHost {
 }
 
 type Call = (cb: (error?: unknown, value?: unknown) => void) => unknown
-type Method = (...args: unknown[]) => unknown
 
 type Answer =
   | { readonly kind: 'value'; readonly value: unknown }
@@ -118,22 +118,6 @@ interface Visit {
   remaining: number | null
 }
 
-function memberOf(target: unknown, name: string): unknown {
-  if ((typeof target !== 'object' && typeof target !== 'function') || target === null) return undefined
-  return (target as Readonly<Record<string, unknown>>)[name]
-}
-
-/** A method by its path, bound to its owner; null where anything on the way is missing. */
-function methodOf(target: unknown, ...path: readonly string[]): Method | null {
-  let owner: unknown = null
-  let found: unknown = target
-  for (const name of path) {
-    owner = found
-    found = memberOf(found, name)
-  }
-  return typeof found === 'function' ? (...args) => (found as Method).apply(owner, args) : null
-}
-
 /** A sequence number, or null for all else: remotes may say anything. */
 function toSequence(value: unknown): number | null {
   return typeof value === 'number' && Number.isInteger(value) && value >= 0 && value <= MAX_SEQUENCE ? value : null
@@ -157,12 +141,6 @@ function isSameSet(a: ReadonlySet<FeedId>, b: ReadonlySet<FeedId>): boolean {
   if (a.size !== b.size) return false
   for (const each of a) if (!b.has(each)) return false
   return true
-}
-
-function authorOf(message: unknown): FeedId | null {
-  const kvt = memberOf(message, 'kvt') ?? message
-  const author = memberOf(memberOf(kvt, 'value'), 'author')
-  return typeof author === 'string' ? author : null
 }
 
 /** Starts to watch; returns what stops it and clears every timer. Sets none while nothing is connected. */

@@ -8,7 +8,7 @@
  * Known gaps: a bridge or VPN interface counts as a network, so on a machine that has one `offline` may never be told; and
  * a wall clock set forward by hand, or a process stopped for long, looks like sleep. Both cost a round of probes at most.
  */
-import type { Clock } from '../shell/clock'
+import { type Clock, unref } from '../shell/clock'
 
 /**
  * - `woke`: time passed of which we saw nothing. What else has changed meanwhile is told after it.
@@ -106,9 +106,4 @@ function look(networkInterfaces: () => NetworkInterfaces): Network | null {
 function systemInterfaces(): NetworkInterfaces {
   // Required here, as the rest of the package runs where there is no `os`.
   return (require('os') as typeof import('os')).networkInterfaces()
-}
-
-/** Timers of Node have it; those of a browser and of tests do not. */
-function unref(timer: unknown): void {
-  if (typeof timer === 'object' && timer !== null) (timer as { unref?: () => void }).unref?.()
 }

@@ -20,3 +20,8 @@ export const systemClock: Clock = {
     Promise.resolve().then(fn)
   },
 }
+
+/** A timer that only watches must not keep a process alive. Timers of Node have `unref`; those of a browser and of tests do not. */
+export function unref(timer: unknown): void {
+  if (typeof timer === 'object' && timer !== null) (timer as { unref?: () => void }).unref?.()
+}
