@@ -19,6 +19,12 @@ export function methodOf(target: unknown, ...path: readonly string[]): Method | 
   return typeof found === 'function' ? (...args) => (found as Method).apply(owner, args) : null
 }
 
+/** Whether a section of a config switches something off; the command line hands on text. */
+export function isSwitchedOff(section: unknown, name: string): boolean {
+  const value = memberOf(section, name)
+  return value === false || value === 'false'
+}
+
 /** Of a message as ssb-db (`{key, value}`) or ssb-db2 (`{kvt: {key, value}}`) tell of it. */
 export function authorOf(message: unknown): FeedId | null {
   const kvt = memberOf(message, 'kvt') ?? message
