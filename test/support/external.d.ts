@@ -19,3 +19,13 @@ declare module 'ssb-db2/compat/db' {
   const plugin: object
   export = plugin
 }
+
+declare module 'ssb-lan' {
+  const plugin: object
+  export = plugin
+}
+
+declare module 'ssb-local' {
+  const plugin: object
+  export = plugin
+}
