@@ -29,3 +29,8 @@ declare module 'ssb-local' {
   const plugin: object
   export = plugin
 }
+
+declare module 'ssb-db' {
+  const plugin: object
+  export = plugin
+}
