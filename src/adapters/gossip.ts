@@ -136,6 +136,8 @@ export function createGossip({ manager, sbot, config = {}, clock, saveType }: Go
   const { internal } = manager
   const { store } = internal
   const remarks = new Map<FeedId, Remark>()
+  /** Who has an entry, in the order in which they came: that of `peers()`, as ever. The table is in the order of ids. */
+  const listed = new Set<FeedId>()
   /** Connected peers of whom `connect` was told, with the address that their connection says it has. */
   const connected = new Map<FeedId, Address | undefined>()
   /** When peers last changed that are idle now; pruned to `RECENT_MS`, oldest first. */
@@ -242,13 +244,19 @@ export function createGossip({ manager, sbot, config = {}, clock, saveType }: Go
       const is = after.peers.get(id)
       if (changesSource.size > 0 && is && is.routes.length > 0 && !was?.routes.length)
         tell('discover', after, is, heardFrom(action, id))
-      if (!was || !isListed(was) || (is && isListed(is))) continue
+      if (is && isListed(is)) {
+        listed.add(id)
+        continue
+      }
+      listed.delete(id)
+      if (!was || !isListed(was)) continue
       // Of a stranger who was refused, nothing was ever told.
       if (was.routes.length > 0 || connected.has(id)) tell('remove', before, ended(was, action.at))
       remarks.delete(id)
     }
   }
 
+  for (const peer of store.getState().peers.valuesArray()) if (isListed(peer)) listed.add(peer.id)
   for (const { id, connection } of store.getState().active.keysArray())
     if (connection.status === 'connected') connected.set(id, streamAddress(internal.connectionOf(id)))
   const unsubscribe = store.subscribe(follow)
@@ -388,10 +396,12 @@ export function createGossip({ manager, sbot, config = {}, clock, saveType }: Go
 
   const peers = (): GossipPeer[] => {
     const state = store.getState()
-    return state.peers
-      .valuesArray()
-      .filter(isListed)
-      .map((peer) => entryOf(state, peer))
+    const entries: GossipPeer[] = []
+    for (const id of listed) {
+      const peer = state.peers.get(id)
+      if (peer) entries.push(entryOf(state, peer))
+    }
+    return entries
   }
 
   const api = {
@@ -419,7 +429,7 @@ export function createGossip({ manager, sbot, config = {}, clock, saveType }: Go
     ping,
     /** The entry of a feed id, an address or `{key}`; undefined if unknown. */
     get: syncCall((target: unknown) => entry(toTarget(target).id)),
-    /** All that have an address or a connection. */
+    /** All that have an address or a connection, in the order in which they came. */
     peers: syncCall(() => peers()),
     help: syncCall(() => GOSSIP_HELP),
     /** When `reconnect` was last called; 0 for never. */

@@ -329,6 +329,23 @@ test('peers gives fresh plain objects that survive JSON (2.1, 1.4)', async (t) =
   t.end()
 })
 
+test('peers come in the order in which they were added, wherever their ids would put them (2.1)', (t) => {
+  const { gossip, inbound } = setUp()
+  const people = [alice, bob, carol, dave].sort((a, b) => (a.id < b.id ? 1 : -1))
+  const [first, second, third, last] = people as [Person, Person, Person, Person]
+  const order = (): string[] => gossip.peers().map((peer) => peer.key)
+  for (const who of [first, second, last]) gossip.add(who.address)
+  t.deepEqual(order(), [first.id, second.id, last.id], 'as added')
+  const rpc = inbound(third)
+  gossip.add(second.address, 'friends')
+  t.deepEqual(order(), [first.id, second.id, last.id, third.id], 'who is known stays in place, who calls in comes last')
+  gossip.remove(first.id)
+  rpc.end()
+  gossip.add(first.address)
+  t.deepEqual(order(), [second.id, last.id, first.id], 'who was gone comes back at the end')
+  t.end()
+})
+
 test('sync methods take a trailing callback (1.2: friend-pub, patchcore)', async (t) => {
   const { gossip } = setUp()
   t.deepEqual((await called((cb) => gossip.add(alice.address, 'pub', cb)))[1], gossip.get(alice.id))
