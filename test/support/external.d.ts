@@ -34,3 +34,15 @@ declare module 'ssb-db' {
   const plugin: object
   export = plugin
 }
+
+declare module 'ssb-server' {
+  import SecretStack = require('secret-stack')
+  const server: { createSsbServer(): SecretStack.Builder }
+  export = server
+}
+
+declare module 'scuttle-testbot' {
+  import SecretStack = require('secret-stack')
+  const testbot: { use(plugin: object): SecretStack.Builder }
+  export = testbot
+}

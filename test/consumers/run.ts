@@ -1,0 +1,169 @@
+/*
+ * Runs the tests that consumers of the existing managers ship in their packages, unmodified, with our manager in the place of
+ * theirs (`npm run test:consumers`, or `npm run test:consumers -- [--originals] [package ...]`).
+ *
+ * Each file is a process of its own with a home folder of its own and a time limit. They run one after the other: their ports
+ * are fixed. Prints a line for each file with what passed and failed, with `--originals` also of a run with the manager that
+ * the tests were written for, and the output of files that did worse than expected. Exits non-zero if there were any.
+ */
+import { type ChildProcess, spawn } from 'child_process'
+import { mkdtempSync, rmSync } from 'fs'
+import { tmpdir } from 'os'
+import { dirname, join } from 'path'
+
+const HOOK = join(__dirname, 'old-names.ts')
+const FILE_TIME_LIMIT_MS = 30_000
+/** How much of the output of a file is shown that did worse than expected, from its end. */
+const TAIL_LINES_MAX = 40
+
+interface TestFile {
+  readonly name: string
+  /** Assertions that pass, and that is all there are: with us none may fail, and the process must end by itself. */
+  readonly passes: number
+  readonly env?: Readonly<Record<string, string>>
+  /** What else there is to say of it. */
+  readonly remark?: string
+}
+
+const DB1 = { SSB_DB1: 'true' }
+
+const PACKAGES: { readonly [name: string]: readonly TestFile[] } = {
+  'ssb-gossip': [{ name: 'gossip.js', passes: 9 }],
+  'ssb-server': [
+    { name: 'caps.js', passes: 4 },
+    { name: 'multiple-sbots.js', passes: 1 },
+  ],
+  'ssb-tunnel': [
+    { name: 'basic.js', passes: 1 },
+    { name: 'private.js', passes: 1, remark: 'with ssb-gossip it ends in an error of muxrpc, at times' },
+    { name: 'private2.js', passes: 3 },
+    { name: 'tunnel.js', passes: 4 },
+  ],
+  'ssb-device-address': [
+    { name: 'index.js', passes: 13 },
+    { name: 'scope.js', passes: 11 },
+  ],
+  'ssb-peer-invites': [
+    { name: 'accept.js', passes: 5 },
+    { name: 'accept2.js', passes: 5 },
+    { name: 'accept3.js', passes: 7 },
+    { name: 'accept4.js', passes: 5 },
+    { name: 'accept5.js', passes: 7 },
+    { name: 'error-without-pubs.js', passes: 1 },
+    { name: 'happy.js', passes: 9 },
+    { name: 'invalid.js', passes: 22 },
+    { name: 'invite-with-pubs.js', passes: 6 },
+    { name: 'will-replicate.js', passes: 5 },
+  ],
+  'ssb-invite': [
+    { name: 'basic.test.js', passes: 22, env: DB1 },
+    { name: 'modern.test.js', passes: 10, env: DB1 },
+    { name: 'note.test.js', passes: 4, env: DB1 },
+  ],
+}
+
+interface Outcome {
+  readonly passed: number
+  readonly failed: number
+  /** How the process ended, if not well. */
+  readonly end: string | null
+  readonly output: string
+}
+
+let running: ChildProcess | null = null
+
+/** Ends a test process together with what it started. */
+function kill(child: ChildProcess | null): void {
+  try {
+    if (process.platform !== 'win32' && child?.pid !== undefined) process.kill(-child.pid, 'SIGKILL')
+    else child?.kill('SIGKILL')
+  } catch {
+    // It has ended by itself in the meantime.
+  }
+}
+
+function run(path: string, file: TestFile, manager: 'ours' | 'originals'): Promise<Outcome> {
+  const home = mkdtempSync(join(tmpdir(), 'consumers-'))
+  return new Promise((resolve) => {
+    const child = spawn(process.execPath, ['--require', require.resolve('tsx/cjs'), '--require', HOOK, path], {
+      cwd: home,
+      env: { ...process.env, HOME: home, TMPDIR: home, MANAGER: manager, ...file.env },
+      stdio: ['ignore', 'pipe', 'pipe'],
+      detached: process.platform !== 'win32', // a process group of its own, so that kill() reaches its children
+    })
+    running = child
+    let isOver = false
+    const timer = setTimeout(() => {
+      isOver = true
+      kill(child)
+    }, FILE_TIME_LIMIT_MS)
+    let output = ''
+    for (const stream of [child.stdout, child.stderr])
+      stream.setEncoding('utf8').on('data', (chunk: string) => {
+        output += chunk
+      })
+    child.on('close', (code, signal) => {
+      clearTimeout(timer)
+      running = null
+      rmSync(home, { recursive: true, force: true, maxRetries: 5, retryDelay: 20 })
+      const count = (pattern: RegExp): number => output.match(pattern)?.length ?? 0
+      const failed = count(/^not ok \d/gm)
+      // A file with failed assertions ends with 1 as well, which says nothing new.
+      const isBad = signal !== null || (code !== 0 && failed === 0) || count(/^1\.\.\d+\s*$/gm) === 0
+      const end = isOver ? 'timed out' : isBad ? `ended with ${signal ?? code}` : null
+      resolve({ passed: count(/^ok \d/gm), failed, end, output })
+    })
+  })
+}
+
+function summary({ passed, failed, end }: Outcome): string {
+  const parts = [`${passed} passed`]
+  if (failed > 0) parts.push(`${failed} failed`)
+  if (end !== null) parts.push(end)
+  return parts.join(', ')
+}
+
+function tail(text: string): string {
+  return text.trimEnd().split('\n').slice(-TAIL_LINES_MAX).join('\n')
+}
+
+async function main(args: readonly string[]): Promise<void> {
+  const withOriginals = args.includes('--originals')
+  const wanted = args.filter((arg) => !arg.startsWith('--'))
+  const totals = { passed: 0, failed: 0 }
+  let worse = 0
+  for (const [name, files] of Object.entries(PACKAGES)) {
+    if (wanted.length > 0 && !wanted.includes(name)) continue
+    const { version } = require(`${name}/package.json`) as { readonly version: string }
+    const folder = join(dirname(require.resolve(`${name}/package.json`)), 'test')
+    for (const file of files) {
+      const ours = await run(join(folder, file.name), file, 'ours')
+      const theirs = withOriginals ? await run(join(folder, file.name), file, 'originals') : null
+      totals.passed += ours.passed
+      totals.failed += ours.failed + (ours.end === null ? 0 : 1)
+      const isWorse = ours.passed < file.passes || ours.failed > 0 || ours.end !== null
+      if (isWorse) worse++
+      const db = file.env === DB1 ? ' (ssb-db 1)' : ''
+      const columns = [
+        isWorse ? 'FAIL' : 'ok  ',
+        `${name} ${version} ${file.name}${db}`.padEnd(52),
+        `ours: ${summary(ours)}`.padEnd(24),
+        theirs && `originals: ${summary(theirs)}`.padEnd(34),
+        file.remark && theirs && `(${file.remark})`,
+      ]
+      console.log(columns.filter(Boolean).join(' ').trimEnd())
+      if (isWorse) console.log(tail(ours.output).replace(/^/gm, '     '))
+    }
+  }
+  console.log(`${totals.passed} passed, ${totals.failed} failed`)
+  process.exitCode = worse > 0 || totals.passed === 0 ? 1 : 0
+}
+
+for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+  process.once(signal, () => {
+    kill(running)
+    process.exit(1)
+  })
+}
+
+void main(process.argv.slice(2))
