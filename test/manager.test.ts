@@ -1,4 +1,5 @@
 /** Every call of the public API (DESIGN, section 5): how it may be called, what it gives, and what it does. */
+import usage = require('muxrpc-usage')
 import test = require('tape')
 
 import { DialFailedError } from '../src/core/errors'
@@ -6,6 +7,7 @@ import type { ConnectionManager } from '../src/manager'
 import { createManager, PRIORITY } from '../src/manager'
 import { seededRandom, virtualClock } from '../src/testing'
 import { type Collected, collect } from './support/eventually'
+import { commandsOf } from './support/help'
 import {
   alice,
   type Bench,
@@ -153,7 +155,7 @@ test('a call that fails throws, rejects, or calls back, one of them and once', a
 
 test('every call of help() is there, and every call is in help()', (t) => {
   const { manager } = bench()
-  const { commands } = manager.help()
+  const commands = commandsOf(manager.help())
   const named = new Set(CALLS.map((call) => call.name).filter((name) => name !== 'close'))
   t.deepEqual(Object.keys(commands).sort(), [...named].sort())
   for (const [name, command] of Object.entries(commands)) {
@@ -161,6 +163,23 @@ test('every call of help() is there, and every call is in help()', (t) => {
     t.equal(command.type, CALLS.find((call) => call.name === name)?.kind, `${name} is ${command.type}`)
   }
   t.deepEqual(JSON.parse(JSON.stringify(manager.help())), manager.help(), 'plain data')
+  t.end()
+})
+
+test('muxrpc-usage prints every command of help(), the nested ones too', (t) => {
+  const help = bench().manager.help()
+  const long = usage.deep(help, [], ['connectionManager'])
+  for (const [name, { description }] of Object.entries(commandsOf(help))) {
+    t.ok(usage.isCommand(usage.get(help, name.split('.'))), `${name} is found`)
+    t.match(long, new RegExp(`^connectionManager\\.${name}( {\\w+})? # `, 'm'))
+    t.ok(long.includes(description))
+  }
+  t.equal(usage.quick(help, []), 'peer|peers|connections|connection|initialSync|help')
+  t.equal(usage.quick(help, ['peer', 'setPriority']), '--id|priority')
+  t.match(
+    usage.deep(help, ['peer', 'explain'], ['connectionManager']),
+    /^connectionManager\.peer\.explain {id} # why .*\n {2}--id/,
+  )
   t.end()
 })
 

@@ -572,10 +572,10 @@ function withNeighbours(state: State, known: readonly Address[], named: readonly
 
 // ---- input ------------------------------------------------------------------------------------------------------------
 
-/** A feed id, an address, `{key}`, `{address, key}` or `{host, port, key}`: whose it is, and the routes it spells out. */
+/** A feed id, an address, `{key}`, `{id}` (`--id` on a command line), `{address, key}` or `{host, port, key}`: whose it is, and the routes it spells out. */
 function toTarget(value: unknown): { readonly id: FeedId; readonly routes: readonly ParsedRoute[] } {
   const object = isRecord(value) && value.address === undefined && value.host === undefined ? value : null
-  const id = parseFeedId(object ? object.key : value)
+  const id = parseFeedId(object ? (object.key ?? object.id) : value)
   if (id !== null) return { id, routes: [] }
   const routes = parseAddress(value)
   return { id: peerOfRoutes(routes), routes }
@@ -590,7 +590,9 @@ function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
-function toType(given: unknown): GossipType {
+function toType(value: unknown): GossipType {
+  // `--type local` on a command line.
+  const given = isRecord(value) ? value.type : value
   const type = given === undefined || given === null || given === '' ? 'global' : given
   const known = TYPES.find((each) => each === type)
   if (!known) throw new InvalidArgumentError('type', `one of ${TYPES.join(', ')}`, given)
@@ -718,24 +720,29 @@ const PEER_ARGS = {
 const SOURCE_ARG = {
   type: 'String',
   optional: true,
-  description: 'who told of it: manual, seed, pub, friends, local',
+  description: 'who told of it, as a second word: manual, seed, pub, friends, local',
 } as const
 const TYPE_ARG = { type: 'String', optional: true, description: `${TYPES.join(', ')}; default global` } as const
 
 /** In the shape that the muxrpc command line prints. */
-const GOSSIP_HELP: Help = {
+const GOSSIP_HELP = {
   description: 'keep track of peers, and decide when to connect to them',
   commands: {
-    add: { type: 'sync', description: 'add peer to table', args: { address: PEER_ARGS.address, source: SOURCE_ARG } },
-    remove: { type: 'sync', description: 'remove peer from table', args: PEER_ARGS },
-    connect: { type: 'async', description: 'connect to a peer', args: PEER_ARGS },
-    disconnect: { type: 'async', description: 'disconnect from a peer', args: PEER_ARGS },
-    get: { type: 'sync', description: 'one peer of the table', args: PEER_ARGS },
+    add: {
+      type: 'sync',
+      single: 'address',
+      description: 'add peer to table',
+      args: { address: PEER_ARGS.address, source: SOURCE_ARG },
+    },
+    remove: { type: 'sync', single: 'id', description: 'remove peer from table', args: PEER_ARGS },
+    connect: { type: 'async', single: 'id', description: 'connect to a peer', args: PEER_ARGS },
+    disconnect: { type: 'async', single: 'id', description: 'disconnect from a peer', args: PEER_ARGS },
+    get: { type: 'sync', single: 'id', description: 'one peer of the table', args: PEER_ARGS },
     peers: { type: 'sync', description: 'all peers of the table', args: {} },
     changes: { type: 'source', description: 'stream of changes to peers table', args: {} },
     reconnect: { type: 'sync', description: 'reconnect to all peers', args: {} },
-    disable: { type: 'sync', description: 'disable gossip', args: { type: TYPE_ARG } },
-    enable: { type: 'sync', description: 'enable gossip', args: { type: TYPE_ARG } },
+    disable: { type: 'sync', single: 'type', description: 'disable gossip', args: { type: TYPE_ARG } },
+    enable: { type: 'sync', single: 'type', description: 'enable gossip', args: { type: TYPE_ARG } },
     help: { type: 'sync', description: 'this text', args: {} },
   },
-}
+} as const satisfies Help

@@ -15,6 +15,7 @@ import { createGossip, type GossipEvent, type GossipOptions, hookStatus, startLo
 import { saveGossipType } from '../../src/adapters/node-config'
 import { parseAddress } from '../../src/core/address'
 import { collect } from '../support/eventually'
+import { commandsOf } from '../support/help'
 import {
   alice,
   type BenchOptions,
@@ -291,7 +292,7 @@ test('a seed is dialed by the scheduler at once (1.2: ssb-invite, ssb-peer-invit
 
 /* ---- get, peers ---- */
 
-test('get finds by feed id, by address and by {key} (2.1, 1.2: tunnel)', (t) => {
+test('get finds by feed id, by address, by {key} and by {id} (2.1, 1.2: tunnel)', (t) => {
   const { gossip } = setUp()
   const added = gossip.add(alice.address)
   const asked: unknown[] = [
@@ -299,6 +300,7 @@ test('get finds by feed id, by address and by {key} (2.1, 1.2: tunnel)', (t) => 
     alice.key,
     alice.address,
     { key: alice.id },
+    { id: alice.id },
     added,
     `alice.example:8008:${alice.id}`,
   ]
@@ -1086,7 +1088,7 @@ test('disable and enable say what they did, global by default (2.1)', (t) => {
   t.equal(gossip.enable(), 'enabled gossip type global')
   for (const type of ['global', 'local', 'friends', 'seed']) {
     t.equal(gossip.disable(type), `disabled gossip type ${type}`)
-    t.equal(gossip.enable(type), `enabled gossip type ${type}`)
+    t.equal(gossip.enable({ type }), `enabled gossip type ${type}`, '--type on a command line')
   }
   t.deepEqual(saved.slice(0, 3), [
     ['global', false],
@@ -1365,10 +1367,11 @@ test('help has the shape that the muxrpc command line prints (2.1, 4)', (t) => {
       .sort(),
     'every command there is; ping is for peers',
   )
-  for (const [name, command] of Object.entries(help.commands)) {
+  for (const [name, command] of Object.entries(commandsOf(help))) {
     t.equal(command.type, (facade.manifest as Record<string, string>)[name], name)
     t.ok(command.description)
-    for (const arg of Object.values(command.args ?? {})) t.ok(arg.type && arg.description)
+    for (const arg of Object.values(command.args)) t.ok(arg.type && arg.description)
+    if (command.single !== undefined) t.ok(command.single in command.args, `${name} {${command.single}}`)
   }
   t.end()
 })

@@ -46,3 +46,10 @@ declare module 'scuttle-testbot' {
   const testbot: { use(plugin: object): SecretStack.Builder }
   export = testbot
 }
+
+declare module 'muxrpc-usage' {
+  export function get(help: object, path?: readonly string[]): object | undefined
+  export function isCommand(usage: object | undefined): unknown
+  export function quick(help: object, path: readonly string[], prefix?: readonly string[]): string
+  export function deep(help: object, path: readonly string[], prefix?: readonly string[]): string
+}
