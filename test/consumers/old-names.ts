@@ -1,9 +1,13 @@
 /**
  * For `--require`: whoever asks for one of the existing managers by name gets ours, so that programs and tests of published
- * packages run unchanged on it. With `MANAGER=originals` they get what they ask for, and only what follows holds.
+ * packages run unchanged on it. `MANAGER` says what they get:
+ *
+ * - `plugin` (or nothing): in place of ssb-gossip the plugin, in place of ssb-conn the entry `/conn`;
+ * - `conn`: `/conn` in place of either;
+ * - `originals`: what they ask for, and only what follows holds.
  *
  * The published tests were written for older releases of what they use than are installed here. What a package declares, or
- * what its tests can be seen to mean, is given them in both cases: ssb-friends 4, an ssb-server that can encrypt (up to 14 it
+ * what its tests can be seen to mean, is given them in every case: ssb-friends 4, an ssb-server that can encrypt (up to 14 it
  * could by itself), and a stand-in for ssb-identities, where that is not installed.
  *
  * Only requests of installed packages are answered like this; what is ours finds the originals under their names.
@@ -11,6 +15,8 @@
 import Module = require('module')
 
 import { join } from 'path'
+
+import { gossipFor } from './manager'
 
 interface Requester {
   readonly filename?: string | null
@@ -21,6 +27,7 @@ const loader = Module as unknown as { _resolveFilename: Resolve }
 const original = loader._resolveFilename
 const isOriginals = process.env.MANAGER === 'originals'
 const here = (name: string): string => join(__dirname, 'stand-ins', `${name}.ts`)
+const ours = (name: string): string => join(__dirname, '..', '..', 'src', `${name}.ts`)
 
 /** Names under which the gossip plugin was to be had. */
 const GOSSIP = ['ssb-gossip', 'ssb-server/plugins/gossip', 'scuttlebot/plugins/gossip']
@@ -35,7 +42,10 @@ loader._resolveFilename = function (request, parent, ...rest) {
   // Its own tests, which ask for it by the folder above them.
   const isGossip =
     GOSSIP.includes(request) || (requester === 'ssb-gossip' && file.startsWith('test/') && request === '..')
-  if (isGossip) return isOriginals ? require.resolve('ssb-gossip') : here('gossip')
+  if (isGossip) return gossipFor(process.env.MANAGER)
+
+  const conn = /^ssb-conn(\/(?:core|scheduler|compat))?$/.exec(request)
+  if (conn && !isOriginals) return ours(`conn${conn[1] ?? ''}`)
 
   if (request === 'scuttlebot') return here('server')
   if (request === 'ssb-server' && ['ssb-tunnel', 'ssb-peer-invites'].includes(requester)) return here('server')
