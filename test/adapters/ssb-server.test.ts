@@ -1,6 +1,7 @@
 /**
- * ssb-server 16 as it is published, with this plugin where it asks for ssb-gossip, used as its owner uses it: by its command
- * line, each command a process of its own. Its other plugins are its own too; it is kept off the local network.
+ * ssb-server 16 as it is published, with this plugin or the entry /conn where it asks for ssb-gossip, used as its owner uses
+ * it: by its command line, each command a process of its own. Its other plugins are its own too; it is kept off the local
+ * network.
  */
 import { type ChildProcess, spawn } from 'child_process'
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'fs'
@@ -14,6 +15,7 @@ import { generate } from 'ssb-keys'
 import type { GossipPeer } from '../../src/adapters/gossip'
 import type { Explanation, Status } from '../../src/core/selectors'
 import { HELP, type Help } from '../../src/shell/help'
+import type { ManagerName } from '../consumers/manager'
 import { eventually } from '../support/eventually'
 import { bootStack, findFreePort, type Stack } from '../support/stack'
 
@@ -28,27 +30,32 @@ interface Answer {
   readonly stderr: string
 }
 
+/** What stands where ssb-server asks for ssb-gossip. */
+type Entry = Extract<ManagerName, 'plugin' | 'conn'>
+
 interface Server {
   readonly path: string
   /** Runs `ssb-server <words>` to its end. */
   run(...words: readonly string[]): Promise<Answer>
   /** What a command prints, as JSON. Throws if it fails or complains. */
   ask(...words: readonly string[]): Promise<unknown>
+  /** The first thing that a command prints which goes on for ever. */
+  first(...words: readonly string[]): Promise<unknown>
 }
 
 const children = new Set<ChildProcess>()
-const home = mkdtempSync(join(tmpdir(), 'ssb-server-'))
+const folders: string[] = []
 
 process.once('exit', () => {
   for (const child of children) child.kill('SIGKILL')
-  rmSync(home, { recursive: true, force: true, maxRetries: 5, retryDelay: 20 })
+  for (const folder of folders) rmSync(folder, { recursive: true, force: true, maxRetries: 5, retryDelay: 20 })
 })
 
-function start(options: readonly string[], words: readonly string[]): ChildProcess {
+function start(home: string, options: readonly string[], words: readonly string[], entry?: Entry): ChildProcess {
   const child = spawn(process.execPath, [...options, BIN, ...words], {
     cwd: home,
     // Its config is looked for in all of these.
-    env: { ...process.env, HOME: home, TMPDIR: home, XDG_CONFIG_HOME: home, ssb_appname: APP },
+    env: { ...process.env, HOME: home, TMPDIR: home, XDG_CONFIG_HOME: home, ssb_appname: APP, MANAGER: entry },
     stdio: ['ignore', 'pipe', 'pipe'],
   })
   children.add(child)
@@ -56,11 +63,13 @@ function start(options: readonly string[], words: readonly string[]): ChildProce
   return child
 }
 
-function read(child: ChildProcess): Promise<Answer> {
+/** What a process prints until it ends, or until `isEnough` of its output, and then it is ended. */
+function read(child: ChildProcess, isEnough: (stdout: string) => boolean = () => false): Promise<Answer> {
   let stdout = ''
   let stderr = ''
   child.stdout?.setEncoding('utf8').on('data', (chunk: string) => {
     stdout += chunk
+    if (isEnough(stdout)) child.kill()
   })
   child.stderr?.setEncoding('utf8').on('data', (chunk: string) => {
     stderr += chunk
@@ -68,18 +77,30 @@ function read(child: ChildProcess): Promise<Answer> {
   return new Promise((resolve) => child.once('close', (code) => resolve({ code, stdout, stderr })))
 }
 
-async function run(...words: readonly string[]): Promise<Answer> {
-  const child = start([], words)
-  const timer = setTimeout(() => child.kill('SIGKILL'), COMMAND_LIMIT_MS)
-  const answer = await read(child)
-  clearTimeout(timer)
-  return answer
-}
-
-async function ask(...words: readonly string[]): Promise<unknown> {
-  const { code, stdout, stderr } = await run(...words)
-  if (code !== 0 || stderr !== '') throw new Error(`${words.join(' ')} ended with ${code}: ${stderr}`)
-  return JSON.parse(stdout)
+function commandsIn(home: string): Omit<Server, 'path'> {
+  const command = async (words: readonly string[], isEnough?: (stdout: string) => boolean): Promise<Answer> => {
+    const child = start(home, [], words)
+    const timer = setTimeout(() => child.kill('SIGKILL'), COMMAND_LIMIT_MS)
+    const answer = await read(child, isEnough)
+    clearTimeout(timer)
+    return answer
+  }
+  const complain = (words: readonly string[], { code, stderr }: Answer): never => {
+    throw new Error(`${words.join(' ')} ended with ${code}: ${stderr}`)
+  }
+  return {
+    run: (...words) => command(words),
+    ask: async (...words) => {
+      const answer = await command(words)
+      return answer.code === 0 && answer.stderr === '' ? JSON.parse(answer.stdout) : complain(words, answer)
+    },
+    first: async (...words) => {
+      // An empty line stands behind each item.
+      const answer = await command(words, (stdout) => stdout.includes('\n\n'))
+      const [item] = answer.stdout.split('\n\n')
+      return item && answer.stderr === '' ? JSON.parse(item) : complain(words, answer)
+    },
+  }
 }
 
 function isListening(port: number): Promise<boolean> {
@@ -91,7 +112,9 @@ function isListening(port: number): Promise<boolean> {
   })
 }
 
-async function bootServer(shs: string): Promise<Server> {
+async function bootServer(entry: Entry, shs: string): Promise<Server> {
+  const home = mkdtempSync(join(tmpdir(), 'ssb-server-'))
+  folders.push(home)
   const path = join(home, `.${APP}`)
   const port = await findFreePort()
   mkdirSync(path)
@@ -109,7 +132,7 @@ async function bootServer(shs: string): Promise<Server> {
     gossip: { local: false },
   }
   writeFileSync(join(path, 'config'), JSON.stringify(config))
-  const child = start(['--require', require.resolve('tsx/cjs'), '--require', HOOK], ['start'])
+  const child = start(home, ['--require', require.resolve('tsx/cjs'), '--require', HOOK], ['start'], entry)
   const ended = read(child).then(({ stderr }) => {
     throw new Error(`the server has ended: ${stderr}`)
   })
@@ -120,93 +143,106 @@ async function bootServer(shs: string): Promise<Server> {
   })
   await Promise.race([isUp, ended])
   ended.catch(() => {})
-  return { path, run, ask }
+  return { path, ...commandsIn(home) }
 }
 
-let booted: Promise<{ readonly server: Server; readonly alice: Stack }> | null = null
+interface Booted {
+  readonly server: Server
+  /** Whom it can reach. */
+  readonly alice: Stack
+}
 
-/** One for all tests, and alice, whom it can reach. */
-function boot(): Promise<{ readonly server: Server; readonly alice: Stack }> {
-  booted ??= (async () => {
+const booted = new Map<Entry, Promise<Booted>>()
+
+/** One of each for all tests. */
+function boot(entry: Entry): Promise<Booted> {
+  const known = booted.get(entry)
+  if (known) return known
+  const making = (async () => {
     const alice = await bootStack({ version: 6, name: 'alice' })
-    return { alice, server: await bootServer(alice.shs) }
+    return { alice, server: await bootServer(entry, alice.shs) }
   })()
-  return booted
+  booted.set(entry, making)
+  return making
 }
 
 test.onFinish(() => {
   for (const child of children) child.kill('SIGKILL')
-  void booted?.then(({ alice }) => alice.close())
+  for (const making of booted.values()) void making.then(({ alice }) => alice.close())
 })
 
 const NOBODY = generate()
 /** Nothing listens there. */
 const NOWHERE = `net:127.0.0.1:1~shs:${NOBODY.public.replace('.ed25519', '')}`
 
-test('gossip.add, get, peers and remove keep the table from the command line', async (t) => {
-  const { server } = await boot()
-  t.deepEqual(await server.ask('gossip.peers'), [], 'the command line itself is no peer')
-  const added = (await server.ask('gossip.add', NOWHERE, 'friends')) as GossipPeer
-  t.deepEqual(
-    [added.key, added.address, added.host, added.port, added.source, added.announcers],
-    [NOBODY.id, NOWHERE, '127.0.0.1', 1, 'friends', 1],
-  )
-  const [byId, byOption, peers] = (await Promise.all([
-    server.ask('gossip.get', NOBODY.id),
-    server.ask('gossip.get', '--id', NOBODY.id),
-    server.ask('gossip.peers'),
-  ])) as [GossipPeer, GossipPeer, GossipPeer[]]
-  t.deepEqual([byId.address, byOption.address], [NOWHERE, NOWHERE])
-  t.deepEqual(
-    peers.map((peer) => peer.key),
-    [NOBODY.id],
-  )
-  t.equal(await server.ask('gossip.remove', NOBODY.id), true)
-  t.deepEqual(await server.ask('gossip.peers'), [])
-})
+const ENTRIES: readonly Entry[] = ['plugin', 'conn']
 
-test('gossip.connect and disconnect do so, and peers, status and explain say so', async (t) => {
-  const { server, alice } = await boot()
-  t.deepEqual(await server.ask('gossip.connect', alice.address), { id: alice.id, address: alice.address })
-  const [peers, status, explanation, slots] = (await Promise.all([
-    server.ask('gossip.peers'),
-    server.ask('status'),
-    server.ask('connectionManager.peer.explain', alice.id),
-    server.ask('connectionManager.connections.status'),
-  ])) as [GossipPeer[], { gossip: Record<string, GossipPeer>; connectionManager: Status }, Explanation, Status]
-  t.deepEqual(
-    peers.map(({ key, state, client, source }) => ({ key, state, client, source })),
-    [{ key: alice.id, state: 'connected', client: true, source: 'manual' }],
-  )
-  t.equal(status.gossip[alice.id]?.state, 'connected', 'status has gossip')
-  t.equal(status.connectionManager.classes.net?.connected, 1, 'and connectionManager')
-  t.deepEqual([explanation.connected, explanation.reason], [true, null])
-  t.deepEqual([slots.mode, slots.classes.net?.connected, slots.peers], ['on', 1, 1])
+for (const entry of ENTRIES) {
+  test(`${entry}: gossip.add, get, peers and remove keep the table from the command line`, async (t) => {
+    const { server } = await boot(entry)
+    t.deepEqual(await server.ask('gossip.peers'), [], 'the command line itself is no peer')
+    const added = (await server.ask('gossip.add', NOWHERE, 'friends')) as GossipPeer
+    t.deepEqual(
+      [added.key, added.address, added.host, added.port, added.source, added.announcers],
+      [NOBODY.id, NOWHERE, '127.0.0.1', 1, 'friends', 1],
+    )
+    const [byId, byOption, peers] = (await Promise.all([
+      server.ask('gossip.get', NOBODY.id),
+      server.ask('gossip.get', '--id', NOBODY.id),
+      server.ask('gossip.peers'),
+    ])) as [GossipPeer, GossipPeer, GossipPeer[]]
+    t.deepEqual([byId.address, byOption.address], [NOWHERE, NOWHERE])
+    t.deepEqual(
+      peers.map((peer) => peer.key),
+      [NOBODY.id],
+    )
+    t.equal(await server.ask('gossip.remove', NOBODY.id), true)
+    t.deepEqual(await server.ask('gossip.peers'), [])
+  })
 
-  t.equal(await server.ask('gossip.disconnect', alice.id), true)
-  const after = (await server.ask('connectionManager.peer.explain', alice.id)) as Explanation
-  t.equal(after.connected, false)
-  t.equal(after.reason, 'backoff', 'not redialed at once')
-  t.ok((after.until ?? 0) > Date.now(), 'and it says until when')
-  t.equal(await server.ask('gossip.disconnect', alice.id), false, 'there is nothing to end any more')
+  test(`${entry}: gossip.connect and disconnect do so, and peers, status and explain say so`, async (t) => {
+    const { server, alice } = await boot(entry)
+    t.deepEqual(await server.ask('gossip.connect', alice.address), { id: alice.id, address: alice.address })
+    const [peers, status, explanation, slots] = (await Promise.all([
+      server.ask('gossip.peers'),
+      server.ask('status'),
+      server.ask('connectionManager.peer.explain', alice.id),
+      server.ask('connectionManager.connections.status'),
+    ])) as [GossipPeer[], { gossip: Record<string, GossipPeer>; connectionManager: Status }, Explanation, Status]
+    t.deepEqual(
+      peers.map(({ key, state, client, source }) => ({ key, state, client, source })),
+      [{ key: alice.id, state: 'connected', client: true, source: 'manual' }],
+    )
+    t.equal(status.gossip[alice.id]?.state, 'connected', 'status has gossip')
+    t.equal(status.connectionManager.classes.net?.connected, 1, 'and connectionManager')
+    t.deepEqual([explanation.connected, explanation.reason], [true, null])
+    t.deepEqual([slots.mode, slots.classes.net?.connected, slots.peers], ['on', 1, 1])
 
-  t.deepEqual(await server.ask('connectionManager.peer.connect', '--id', alice.id), { id: alice.id })
-  t.equal(await server.ask('connectionManager.peer.disconnect', alice.id), true)
-})
+    t.equal(await server.ask('gossip.disconnect', alice.id), true)
+    const after = (await server.ask('connectionManager.peer.explain', alice.id)) as Explanation
+    t.equal(after.connected, false)
+    t.equal(after.reason, 'backoff', 'not redialed at once')
+    t.ok((after.until ?? 0) > Date.now(), 'and it says until when')
+    t.equal(await server.ask('gossip.disconnect', alice.id), false, 'there is nothing to end any more')
 
-test('gossip.enable and disable say what they did, and keep it in the config file of ssb-server', async (t) => {
-  const { server } = await boot()
-  const config = (): { readonly gossip: object; readonly caps: object } =>
-    JSON.parse(readFileSync(join(server.path, 'config'), 'utf8'))
-  const before = config()
-  t.equal(await server.ask('gossip.disable', 'friends'), 'disabled gossip type friends')
-  t.deepEqual(config(), { ...before, gossip: { local: false, friends: false } }, 'beside what was there')
-  t.equal(await server.ask('gossip.enable', '--type', 'friends'), 'enabled gossip type friends')
-  t.deepEqual(config().gossip, { local: false, friends: true })
-})
+    t.deepEqual(await server.ask('connectionManager.peer.connect', '--id', alice.id), { id: alice.id })
+    t.equal(await server.ask('connectionManager.peer.disconnect', alice.id), true)
+  })
+
+  test(`${entry}: gossip.enable and disable say what they did, and keep it in the config file of ssb-server`, async (t) => {
+    const { server } = await boot(entry)
+    const config = (): { readonly gossip: object; readonly caps: object } =>
+      JSON.parse(readFileSync(join(server.path, 'config'), 'utf8'))
+    const before = config()
+    t.equal(await server.ask('gossip.disable', 'friends'), 'disabled gossip type friends')
+    t.deepEqual(config(), { ...before, gossip: { local: false, friends: false } }, 'beside what was there')
+    t.equal(await server.ask('gossip.enable', '--type', 'friends'), 'enabled gossip type friends')
+    t.deepEqual(config().gossip, { local: false, friends: true })
+  })
+}
 
 test('slots are set by options', async (t) => {
-  const { server } = await boot()
+  const { server } = await boot('plugin')
   // It answers nothing, which muxrpc brings as false.
   t.equal((await server.run('connectionManager.connections.setMaxByType', '--net', '5', '--ws', '2')).code, 0)
   const { classes } = (await server.ask('connectionManager.connections.status')) as Status
@@ -214,7 +250,7 @@ test('slots are set by options', async (t) => {
 })
 
 test('usage is printed for the plugins, for groups and for single commands', async (t) => {
-  const { server } = await boot()
+  const { server } = await boot('plugin')
   const [gossip, bare, group, long, command, legacy] = await Promise.all([
     server.ask('gossip.help'),
     server.run('gossip'),
@@ -242,7 +278,7 @@ test('usage is printed for the plugins, for groups and for single commands', asy
 })
 
 test('bad input ends with 1 and says what was expected', async (t) => {
-  const { server } = await boot()
+  const { server } = await boot('plugin')
   const cases: readonly { readonly words: readonly string[]; readonly says: RegExp }[] = [
     { words: ['gossip.add', 'nonsense'], says: /expected a multiserver address such as .*received "nonsense"/ },
     { words: ['gossip.add'], says: /expected a multiserver address/ },
