@@ -299,3 +299,80 @@ test('bad input ends with 1 and says what was expected', async (t) => {
     t.equal(stdout, '', 'nothing that could be taken for an answer')
   }
 })
+
+/** As `peers()` and the like of ssb-conn give them. */
+type ConnEntry = readonly [address: string, data: Record<string, unknown>]
+
+test('conn: remember, dbPeers and forget keep the table', async (t) => {
+  const { server } = await boot('conn')
+  const before = (await server.ask('conn.dbPeers')) as readonly ConnEntry[]
+  t.notOk(before.some(([address]) => address === NOWHERE))
+  t.equal((await server.run('conn.remember', NOWHERE, '--type', 'pub', '--autoconnect', 'false')).code, 0)
+  const known = (await server.ask('conn.dbPeers')) as readonly ConnEntry[]
+  const [, data] = known.find(([address]) => address === NOWHERE) ?? []
+  t.equal(data?.type, 'pub', 'with what was said of it')
+  t.equal(typeof data?.birth, 'number')
+  t.equal((await server.run('conn.forget', NOWHERE)).code, 0)
+  t.deepEqual(await server.ask('conn.dbPeers'), before)
+})
+
+test('conn: connect and disconnect do so, and the first that peers prints is who is connected', async (t) => {
+  const { server, alice } = await boot('conn')
+  t.ok(await server.ask('conn.connect', alice.address), 'something that can be read')
+  const [[address, data] = []] = (await server.first('conn.peers')) as readonly ConnEntry[]
+  t.deepEqual([address, data?.key, data?.state], [alice.address, alice.id, 'connected'])
+  t.equal(await server.ask('conn.disconnect', alice.address), true)
+  t.deepEqual(await server.first('conn.peers'), [])
+  t.equal(await server.ask('conn.disconnect', NOWHERE), false, 'there is nothing to end')
+})
+
+test('conn: stage is seen in stagedPeers, until unstage', async (t) => {
+  const { server } = await boot('conn')
+  // Not with --key, which the command line takes for a key of its own, as it does --host, --port and --path.
+  t.equal(await server.ask('conn.stage', NOWHERE, '--type', 'lan'), true)
+  const [[address, data] = []] = (await server.first('conn.stagedPeers')) as readonly ConnEntry[]
+  t.deepEqual([address, data?.type], [NOWHERE, 'lan'])
+  t.equal(await server.ask('conn.unstage', NOWHERE), true)
+  t.deepEqual(await server.first('conn.stagedPeers'), [])
+})
+
+test('conn: stop and start, as often as one likes', async (t) => {
+  const { server } = await boot('conn')
+  const mode = async () => ((await server.ask('connectionManager.connections.status')) as Status).mode
+  t.equal(await mode(), 'on', 'it dials from the start')
+  for (const [word, said] of [
+    ['stop', 'off'],
+    ['stop', 'off'],
+    ['start', 'on'],
+    ['start', 'on'],
+  ] as const) {
+    t.equal((await server.run(`conn.${word}`)).code, 0, word)
+    t.equal(await mode(), said)
+  }
+})
+
+test('conn: usage and bad input', async (t) => {
+  const { server } = await boot('conn')
+  const [help, bare, command, nonsense] = await Promise.all([
+    server.ask('conn.help'),
+    server.run('conn'),
+    server.run('conn.remember', '--help'),
+    server.run('conn.connect', 'nonsense'),
+  ])
+  t.deepEqual(Object.keys((help as Help).commands), bare.stdout.trim().split('|'))
+  for (const name of [
+    'connect',
+    'disconnect',
+    'remember',
+    'forget',
+    'dbPeers',
+    'peers',
+    'stagedPeers',
+    'start',
+    'stop',
+  ])
+    t.ok(name in (help as Help).commands, name)
+  t.match(command.stdout, /^conn\.remember .*# /)
+  t.equal(nonsense.code, 1)
+  t.match(nonsense.stderr, /nonsense/)
+})
