@@ -16,6 +16,7 @@ import pull = require('pull-stream')
 import test = require('tape')
 import ts = require('typescript')
 
+import { connManifest } from '../src/adapters/conn/conn'
 import { gossipManifest } from '../src/adapters/gossip'
 import { manifest } from '../src/adapters/manifest'
 import { DEFAULT_OPTIONS } from '../src/core/options'
@@ -515,6 +516,8 @@ function requireFor(fixture: Fixture): (id: string) => unknown {
   return (id) => {
     if (id === 'sbot-connection-manager') return RecordedManager
     if (id === 'sbot-connection-manager/testing') return testing
+    if (id.startsWith('sbot-connection-manager/'))
+      return require(join(ROOT, id.replace('sbot-connection-manager/', 'src/')))
     if (id.startsWith('./lib/')) return require(join(ROOT, id.replace('./lib/', 'src/')))
     if (id !== 'secret-stack') return require(id)
     const SecretStack = require(fixture.version === 8 ? 'secret-stack-8' : 'secret-stack')
@@ -636,6 +639,7 @@ const scripts = (JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as
 const REMOTE_CALLS = new Set([
   ...[...flatten(manifest).keys()].map((name) => `connectionManager.${name}`),
   ...[...flatten(gossipManifest).keys()].map((name) => `gossip.${name}`),
+  ...[...flatten(connManifest).keys()].map((name) => `conn.${name}`),
 ])
 
 /** What is wrong with a command line, or null. */
@@ -803,10 +807,18 @@ test('the table of the gossip facade names its calls, with their types', (t) => 
   t.end()
 })
 
+test('the table of the conn facade names its calls, with their types', (t) => {
+  const documented = callsIn(sectionOf('README.md', 'The legacy conn facade'))
+  const real = flatten(connManifest)
+  t.deepEqual(sorted(documented.keys()), sorted(real.keys()))
+  for (const [name, type] of real) t.equal(documented.get(name), type, `type of ${name}`)
+  t.end()
+})
+
 test('the options that are documented are those that there are, with their defaults', (t) => {
   const { selfId: _, tieKey: __, ...policy } = DEFAULT_OPTIONS
   const defaults = { autostart: false, persist: true, ...policy } as Readonly<Record<string, unknown>>
-  const inPlugin = inSources(/settings\.own\.(\w+)/g)
+  const inPlugin = inSources(/settings\.own\.(\w+)/g).filter((name) => !(name in policy))
   t.deepEqual(inPlugin, ['autostart', 'persist'], 'options of the plugin alone')
   const check = (file: string, section: string): string[] =>
     rowsOf(sectionOf(file, section)).map(([first = '', , value = '']) => {
@@ -839,7 +851,7 @@ test('error codes, reasons and debug namespaces are those of the code', (t) => {
   )
   t.deepEqual(sorted(documented), sorted(reasons), 'reasons for which connections end')
   const namespaces = inSources(/createDebug\('([^']+)'\)/g)
-  const listed = new Set(textOf('README.md').match(/ssb:connection-manager:[a-z]+/g))
+  const listed = new Set(textOf('README.md').match(/ssb:conn(?:ection-manager:|-)[a-z]+/g))
   t.deepEqual(sorted(listed), namespaces, 'debug namespaces')
   t.end()
 })

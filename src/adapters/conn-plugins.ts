@@ -6,7 +6,7 @@
  * A name that somebody else holds is an error at the start: two connection managers would both dial, and on secret-stack 6
  * the one that is loaded last silently takes the place of the other.
  */
-import { ConnectionManagerError } from '../core/errors'
+import { NameTakenError } from '../core/errors'
 import { CONN_SLOTS } from '../core/options'
 import { isolated } from '../shell/calls'
 import { connManifest, connPermissions, createConn } from './conn/conn'
@@ -46,11 +46,7 @@ function partsOf(mounted: Mounted): Parts {
 /** Throws unless the name is free, or ours. */
 function claim(sbot: Sbot, name: string, isOurs: boolean): void {
   if (sbot[name] === undefined || isOurs) return
-  throw new ConnectionManagerError(
-    'NameTakenError',
-    'ERR_NAME_TAKEN',
-    `another plugin is mounted as sbot.${name}: two connection managers would both dial, so remove one of them`,
-  )
+  throw new NameTakenError(name)
 }
 
 /** Of what was loaded after us, an API under our name can only be found when all are there. */

@@ -102,20 +102,6 @@ export class InvalidArgumentError extends ConnectionManagerError {
   }
 }
 
-export class InvalidFeedIdError extends ConnectionManagerError {
-  readonly received: string
-
-  constructor(received: unknown) {
-    const description = describe(received)
-    super(
-      'InvalidFeedIdError',
-      'ERR_INVALID_FEED_ID',
-      `expected a feed id such as @KEY.ed25519, received ${description}`,
-    )
-    this.received = description
-  }
-}
-
 /** The peer is not in the table. */
 export class UnknownPeerError extends ConnectionManagerError {
   readonly peer: string
@@ -124,17 +110,6 @@ export class UnknownPeerError extends ConnectionManagerError {
     const id = shorten(peer, MAX_ADDRESS)
     super('UnknownPeerError', 'ERR_UNKNOWN_PEER', `unknown peer ${id}`)
     this.peer = id
-  }
-}
-
-/** The address is well formed but no route of the table. */
-export class UnknownRouteError extends ConnectionManagerError {
-  readonly address: string
-
-  constructor(address: string) {
-    const shown = shorten(address, MAX_ADDRESS)
-    super('UnknownRouteError', 'ERR_UNKNOWN_ROUTE', `unknown route ${shown}`)
-    this.address = shown
   }
 }
 
@@ -220,6 +195,20 @@ export class NotRunningError extends ConnectionManagerError {
   }
 }
 
+/** Another plugin is mounted under a name of ours. `api`: the name on the stack. */
+export class NameTakenError extends ConnectionManagerError {
+  readonly api: string
+
+  constructor(api: string) {
+    super(
+      'NameTakenError',
+      'ERR_NAME_TAKEN',
+      `another plugin is mounted as sbot.${api}: two connection managers would both dial, so remove one of them`,
+    )
+    this.api = api
+  }
+}
+
 /** The manager is closed for good. */
 export class ClosedError extends ConnectionManagerError {
   readonly operation: string
@@ -227,22 +216,6 @@ export class ClosedError extends ConnectionManagerError {
   constructor(operation: string) {
     super('ClosedError', 'ERR_CLOSED', `${operation}: the connection manager is closed`)
     this.operation = operation
-  }
-}
-
-/** A table is full and holds nothing worse than what was to be added. `table`: what is full, such as `routes`. */
-export class TableFullError extends ConnectionManagerError {
-  readonly table: string
-  readonly max: number
-
-  constructor(table: string, max: number) {
-    super(
-      'TableFullError',
-      'ERR_TABLE_FULL',
-      `${table}: at most ${max} are kept, and none of them is worse than this one`,
-    )
-    this.table = table
-    this.max = max
   }
 }
 

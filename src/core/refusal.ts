@@ -105,8 +105,12 @@ const backoff: Rule = (context) => {
  * same host for others: whoever names a friend's host under keys of his own would keep us from the friend.
  */
 export function isVouchedFor(route: Route, peer: Peer): boolean {
-  return route.isLocal || peer.isLongTerm || route.lastConnectionTime > 0 || route.tier === tierOf('HIGH')
+  const isGiven = GIVEN_SOURCES.has(route.source)
+  return isGiven || route.isLocal || peer.isLongTerm || route.lastConnectionTime > 0 || route.tier === tierOf('HIGH')
 }
+
+/** What a user gave on purpose: the pub of an invite that is down for a moment is tried again in seconds, not in a minute. */
+const GIVEN_SOURCES: ReadonlySet<string> = new Set(['seed', 'invite'])
 
 const hostThrottled: Rule = (context) => {
   const { route, peer, state, now } = context

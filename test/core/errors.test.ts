@@ -47,25 +47,11 @@ const ROWS: readonly Row[] = [
     fields: { argument: 'max.net', expected: 'a whole number', received: '"three"' },
   },
   {
-    error: new errors.InvalidFeedIdError(null),
-    class: errors.InvalidFeedIdError,
-    code: 'ERR_INVALID_FEED_ID',
-    message: 'expected a feed id such as @KEY.ed25519, received null',
-    fields: { received: 'null' },
-  },
-  {
     error: new errors.UnknownPeerError('@a'),
     class: errors.UnknownPeerError,
     code: 'ERR_UNKNOWN_PEER',
     message: 'unknown peer @a',
     fields: { peer: '@a' },
-  },
-  {
-    error: new errors.UnknownRouteError('net:a'),
-    class: errors.UnknownRouteError,
-    code: 'ERR_UNKNOWN_ROUTE',
-    message: 'unknown route net:a',
-    fields: { address: 'net:a' },
   },
   {
     // The very text of ssb-gossip: ssb-tunnel relies on it.
@@ -112,18 +98,18 @@ const ROWS: readonly Row[] = [
     fields: { operation: 'initialSync.start' },
   },
   {
+    error: new errors.NameTakenError('gossip'),
+    class: errors.NameTakenError,
+    code: 'ERR_NAME_TAKEN',
+    message: 'another plugin is mounted as sbot.gossip: two connection managers would both dial, so remove one of them',
+    fields: { api: 'gossip' },
+  },
+  {
     error: new errors.ClosedError('peer.connect'),
     class: errors.ClosedError,
     code: 'ERR_CLOSED',
     message: 'peer.connect: the connection manager is closed',
     fields: { operation: 'peer.connect' },
-  },
-  {
-    error: new errors.TableFullError('routes', 100),
-    class: errors.TableFullError,
-    code: 'ERR_TABLE_FULL',
-    message: 'routes: at most 100 are kept, and none of them is worse than this one',
-    fields: { table: 'routes', max: 100 },
   },
   {
     error: new errors.StoredStateError('/a/b.json', 'not JSON', CAUSE),
@@ -208,9 +194,7 @@ test('what strangers wrote is shortened before an error keeps it', (t) => {
   const all: readonly errors.ConnectionManagerError[] = [
     new errors.InvalidAddressError(huge, huge, huge),
     new errors.InvalidArgumentError(huge, 'less', huge),
-    new errors.InvalidFeedIdError(huge),
     new errors.UnknownPeerError(huge),
-    new errors.UnknownRouteError(huge),
     new errors.NoRouteError(huge),
     new errors.DialTimeoutError(huge, 1),
     new errors.BannedError(huge),
