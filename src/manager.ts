@@ -785,6 +785,7 @@ export function createManager(given: ManagerOptions) {
   }
 
   const errors = (): Source<ConnectionError> => errorsSource.open()
+  const status = (): Status => statusOf(state(), Math.max(now(), state().now))
 
   const api = {
     peer: {
@@ -812,10 +813,12 @@ export function createManager(given: ManagerOptions) {
       stop: syncCall(() => stop()),
       setMaxByType: syncCall((max: unknown) => setMaxByType(max)),
       setLifetime: syncCall((lifetimeMs: unknown) => setLifetime(lifetimeMs)),
-      status: syncCall((): Status => statusOf(state(), Math.max(now(), state().now))),
+      status: syncCall((): Status => status()),
       changes: (): Source<ConnectionChange> => changesSource.open(),
       errors,
     },
+    /** The shorter spelling, for the command line. */
+    status: syncCall((): Status => status()),
     /** The spelling of the original proposal; the same source. */
     connection: { errors },
     initialSync: {

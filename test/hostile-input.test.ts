@@ -643,6 +643,7 @@ test('the table is as long as it should be', (t) => {
     'connections.start',
     'connections.stop',
     'connections.status',
+    'status',
     'connections.changes',
     'connections.errors',
     'connection.errors',

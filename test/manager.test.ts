@@ -67,6 +67,7 @@ const CALLS: readonly Call[] = [
   { name: 'connections.stop', kind: 'sync', args: [], check: isUndefined },
   { name: 'connections.setMaxByType', kind: 'sync', args: [{ net: 1 }], check: isUndefined },
   { name: 'connections.setLifetime', kind: 'sync', args: [HOUR], check: isUndefined },
+  { name: 'status', kind: 'sync', args: [], check: (said) => (said as { mode: string }).mode === 'off' },
   { name: 'connections.status', kind: 'sync', args: [], check: (said) => (said as { mode: string }).mode === 'off' },
   { name: 'connections.changes', kind: 'source', args: [], check: isSource },
   { name: 'connections.errors', kind: 'source', args: [], check: isSource },
@@ -174,7 +175,7 @@ test('muxrpc-usage prints every command of help(), the nested ones too', (t) => 
     t.match(long, new RegExp(`^connectionManager\\.${name}( {\\w+})? # `, 'm'))
     t.ok(long.includes(description))
   }
-  t.equal(usage.quick(help, []), 'peer|peers|connections|connection|initialSync|help')
+  t.equal(usage.quick(help, []), 'peer|peers|connections|status|connection|initialSync|help')
   t.equal(usage.quick(help, ['peer', 'setPriority']), '--id|priority')
   t.match(
     usage.deep(help, ['peer', 'explain'], ['connectionManager']),

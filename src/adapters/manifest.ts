@@ -26,6 +26,7 @@ export const manifest = {
     changes: 'source',
     errors: 'source',
   },
+  status: 'sync',
   connection: { errors: 'source' },
   initialSync: { start: 'sync', stop: 'sync', progress: 'source' },
   help: 'sync',

@@ -168,9 +168,19 @@ export function shout(sbot: Sbot, message: string): void {
 }
 
 function publicApi(manager: ConnectionManager) {
-  const { peer, peers, connections, connection, initialSync, onPrioritise, priority, help } = manager
+  const { peer, peers, connections, status, connection, initialSync, onPrioritise, priority, help } = manager
   // The wire: a connection holds keys and live objects, so the owner's client is told that there is one, not shown it.
-  return { peer: withSafeConnect(peer), peers, connections, connection, initialSync, onPrioritise, priority, help }
+  return {
+    peer: withSafeConnect(peer),
+    peers,
+    connections,
+    status,
+    connection,
+    initialSync,
+    onPrioritise,
+    priority,
+    help,
+  }
 }
 
 /** Whether a call came over muxrpc: `this.id` is the caller's feed id there. */

@@ -133,6 +133,7 @@ export const HELP = {
         },
       },
     },
+    status: { type: 'sync', description: 'the same as connections.status', args: {} },
     connection: {
       description: 'another name for connections.errors',
       commands: { errors: { type: 'source', description: 'the same as connections.errors', args: {} } },

@@ -133,12 +133,13 @@ test('removing a route and adding it again is no way around the throttle', (t) =
   t.end()
 })
 
-test('the throttle does not hold for HIGH, long-term, local and proven routes', (t) => {
+test('the throttle does not hold for HIGH, long-term, local and proven routes, nor for seeds', (t) => {
   const known: readonly (readonly [why: string, routes: readonly StoredRoute[], peers: readonly StoredPeer[]])[] = [
     ['HIGH', [stored('alice/net-h')], [storedPeer('alice', { priority: 'HIGH' })]],
     ['long-term', [stored('alice/net-h')], [storedPeer('alice', { isLongTerm: true })]],
     ['local', [stored('alice/net-h', { isLocal: true })], []],
     ['proven', [stored('alice/net-h', { lastConnectionTime: Date.UTC(2026, 0, 1) })], []],
+    ['a seed', [stored('alice/net-h', { source: 'seed' })], []],
     ['nothing', [stored('alice/net-h')], []],
   ]
   for (const [why, routes, peers] of known) {
