@@ -113,6 +113,7 @@ export class KeyedSource<T> {
   open({ old = true, live = true }: SourceOptions = {}): Source<T | { readonly sync: true }> {
     const first = old ? [...this.keys()] : []
     const dirty = new Set<string>()
+    let dirtyKeys: Iterator<string> | null = null
     let at = 0
     let isSynced = !old
     if (live) this.pending.add(dirty)
@@ -129,11 +130,15 @@ export class KeyedSource<T> {
         at = 0
         return { sync: true }
       }
-      for (const key of dirty) {
-        dirty.delete(key)
-        return this.view(key)
+      // One iterator for many reads: each new one walks over the places of all that was taken out before.
+      dirtyKeys ??= dirty.values()
+      const { done, value } = dirtyKeys.next()
+      if (done) {
+        dirtyKeys = null
+        return undefined
       }
-      return undefined
+      dirty.delete(value)
+      return this.view(value)
     }
     return this.readers.open(
       next,
