@@ -682,7 +682,9 @@ function limitInbound(tx: Transaction, newcomer: FeedId): void {
 /** How much a peer that called in means to us: 0 a stranger, of whom nobody told us anything. */
 function standing(peer: Peer): number {
   if (peer.isLongTerm) return 4
-  if (peer.prioritisedBy === null && peer.routes.length === 0) return 0
+  // A module that says LOW of somebody without an address says no more than that it does not know him.
+  const isUnknown = peer.prioritisedBy === null || (peer.prioritisedBy !== USER && peer.priority === 'LOW')
+  if (isUnknown && peer.routes.length === 0) return 0
   return 3 - tierOf(peer.priority)
 }
 

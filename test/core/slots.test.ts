@@ -292,6 +292,17 @@ test('maxInbound refuses strangers first', (t) => {
   t.end()
 })
 
+test('a caller of whom a module says that it does not know him makes room as any stranger', (t) => {
+  const world = new World(options({ maxInbound: 2 }))
+  world.add('alice', { source: 'pub' })
+  for (const name of ['mallory', 'bob']) world.callIn(name)
+  world.dispatch({ type: 'peer/prioritised', peer: idOf('mallory'), priority: 'LOW', by: 'social' })
+  world.dispatch({ type: 'peer/prioritised', peer: idOf('bob'), priority: 'MEDIUM', by: 'social' })
+  world.callIn('alice')
+  t.deepEqual(world.settle(), ['close mallory maxInbound'], 'for somebody of whom there is an address')
+  t.end()
+})
+
 test('who is being hung up on no longer counts against maxInbound', (t) => {
   const world = new World(options({ maxInbound: 2 }))
   world.addAll(['alice', 'bob', 'carol'])
