@@ -3,8 +3,8 @@
  * kept in conn.json beside the address is the `data` of the route.
  */
 import type { Action } from '../../core/actions'
-import { parseAddress, parseFeedId } from '../../core/address'
-import { InvalidAddressError, InvalidArgumentError } from '../../core/errors'
+import { parseAddress, parseFeedId, withoutSeed } from '../../core/address'
+import { InvalidArgumentError } from '../../core/errors'
 import { routesOfPeer } from '../../core/plan'
 import { compareRoutesOfPeer } from '../../core/rank'
 import type { State } from '../../core/table'
@@ -119,7 +119,7 @@ export function createDb(
   }
 
   const write = (address: unknown, data: unknown, isWhole: boolean): void => {
-    const routes = parseRemembered(address)
+    const routes = parseAddress(address).map(withoutSeed)
     const said = toGiven(data)
     // Checked for all of them before anything is written.
     const writes = routes.map((route) => ({ route, data: merge(present(route.address, isWhole), said) }))
@@ -258,16 +258,6 @@ export function createDb(
   }
 
   return { db, forget, adoptRooms, follow, close: (): void => events.close() }
-}
-
-/** Throws InvalidAddressError for what cannot be dialed later. Of an invite the peer is remembered: its seed is used up. */
-function parseRemembered(address: unknown): readonly ParsedRoute[] {
-  const routes = parseAddress(address).map((route) => {
-    const plain = route.address.replace(/(~shs:[^:~;]+):[^~;]*$/, '$1')
-    return plain === route.address ? route : { ...route, address: plain }
-  })
-  if (routes.length === 0) throw new InvalidAddressError(address, 'no address')
-  return routes
 }
 
 /** Without what the route says as well. The earliest birth is kept. */

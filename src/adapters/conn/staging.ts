@@ -3,7 +3,7 @@
  * room, `stage`) and those that are left to the user (`autoconnect: false`), of peers that have no connection.
  */
 import type { Action } from '../../core/actions'
-import { parseAddress } from '../../core/address'
+import { parseAddress, withoutSeed } from '../../core/address'
 import { InvalidArgumentError } from '../../core/errors'
 import type { State } from '../../core/table'
 import type { Address, EpochMs, Peer, Route, RouteData } from '../../core/types'
@@ -119,7 +119,7 @@ export function createStaging({ manager, clock, isOver }: ConnContext) {
   // ---- the API ------------------------------------------------------------------------------------------------------
 
   const stage = (address: unknown, data: unknown = { type: 'internet' }): boolean => {
-    const routes = parseAddress(address)
+    const routes = parseAddress(address).map(withoutSeed)
     if (isOver()) return false
     const state = store.getState()
     const peer = state.peers.get(routes[0]?.peer ?? '')

@@ -3,7 +3,7 @@
  * address. What the route knows (failures, durations, times) is read from it each time and never kept twice; what only the
  * callers know (`type`, `name`, `room`, …) is the `data` of the route.
  */
-import { parseAddress } from '../../core/address'
+import { parseAddress, withoutSeed } from '../../core/address'
 import { describe, errorInfo, InvalidArgumentError } from '../../core/errors'
 import { isPlainObject, MAX_ROUTE_DATA } from '../../core/options'
 import { own } from '../../core/own'
@@ -118,7 +118,7 @@ export const KEPT_UP = 'conn:isKeptUp'
 /** The routes of an address for a look-up: none where it is no address, which is then simply not there. */
 export function routesIn(address: unknown): readonly ParsedRoute[] {
   try {
-    return parseAddress(address)
+    return parseAddress(address).map(withoutSeed)
   } catch {
     return []
   }
