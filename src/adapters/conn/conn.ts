@@ -151,7 +151,7 @@ export function createConn({ manager, sbot, config = {}, clock, whenReady }: Con
     if (connection?.status === 'connected' && connection.closeReason === null) return manager.peer.connect({ id })
     // To connect is not to remember: an address that nobody knows is known until its connection has ended.
     const fresh = routes.filter((route) => !state.routes.has(route.address))
-    if (fresh.length > 0 && !internal.isBanned(id))
+    if (fresh.length > 0 && id !== internal.selfId && !internal.isBanned(id))
       internal.report(fresh.map((route) => ({ route, isLocal: false, source: 'manual', standing: 'temporary' })))
     hub.expect(id, said)
     const asked = manager.peer.connect(target)
