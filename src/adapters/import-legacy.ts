@@ -15,23 +15,22 @@
  * What was local announces itself and is left out, by the words that ssb-conn itself goes by when it cleans up its table:
  * source or type `local`, `lan` or `bt`.
  *
- * **`autoconnect: false`** in conn.json means: known, but dialed only by hand. Most such entries were written by ssb-conn
- * itself, for the pubs that it found in messages; a few are the will of a user. There is nothing here between "dialed when
- * all others have been" and a ban, and a ban would hang up on a peer who calls. So such a route is kept, as the address may
- * be all that anybody has of the peer, at LOW priority, and its first dial is as far away as LOW routes are ever put off
- * (a day), which leaves time to remove it. A pub counts as heard of in messages, like those that we find ourselves; any
- * other peer, if none of its routes is for automatic use, has its LOW set as by the user, so that hearing of it again does
- * not raise it. Where an old ssb-conn had set it together with `defunct: true`, after many failures, it is ignored, as later
- * versions took both marks back.
+ * **`autoconnect: false`** means: known, but dialed only by hand, and that is what becomes of it. But for pubs: most such
+ * entries were written by ssb-conn itself, for the pubs that it found in messages, and those count as heard of in messages,
+ * like those that we find ourselves, at LOW priority. Their first dial is as far away as LOW routes are ever put off (a day),
+ * which leaves time to remove them. Where an old ssb-conn had set the mark together with `defunct: true`, after many
+ * failures, it is ignored, as later versions took both marks back.
+ *
+ * Whatever else an entry says (`type`, `name`, `room`, `membership`, …) is the business of the modules that wrote it, and
+ * becomes the data of the route.
  */
-import type { StoredPeer, StoredRoute } from '../core/actions'
+import type { StoredRoute } from '../core/actions'
 import { parseAddress } from '../core/address'
 import { describe, errorInfo } from '../core/errors'
-import { isPlainObject } from '../core/options'
+import { isPlainObject, isRouteData } from '../core/options'
 import { own } from '../core/own'
-import { USER } from '../core/rank'
 import { firstOfEach, MAX_TIME, readEach, type StoredTables, statsFrom } from '../core/snapshot'
-import type { EpochMs, FeedId, ParsedRoute, RouteError } from '../core/types'
+import type { EpochMs, ParsedRoute, RouteData, RouteError } from '../core/types'
 import type { LegacyTexts } from './node-files'
 
 /** A crash of ssb-conn in the middle of a write left the end of a longer text behind the new one. */
@@ -44,11 +43,14 @@ const AS_LATE_AS_POSSIBLE: EpochMs = MAX_TIME
 
 type Entry = Readonly<Record<string, unknown>>
 
-interface Imported {
-  readonly routes: readonly StoredRoute[]
-  /** Peers of which all entries say that they are dialed by hand. */
-  readonly byHand: readonly FeedId[]
-}
+/** What the route itself knows, or what only the old software went by. */
+const KNOWN_FIELDS: ReadonlySet<string> = new Set([
+  ...['address', 'host', 'port', 'key', 'source', 'birth', 'failure', 'stateChange', 'duration', 'ping', 'error'],
+  ...['state', 'hubBirth', 'hubUpdated', 'stagingBirth', 'stagingUpdated', 'inferredType', 'pool', 'defunct'],
+  ...['announcers', 'client', 'stats', 'local', 'active', 'retry', 'verified'],
+  // What an assignment would do with it depends on who makes it.
+  '__proto__',
+])
 
 /**
  * Both tables as one. For an address in both, conn.json counts: ssb-conn began with a copy of gossip.json and learned more
@@ -105,12 +107,8 @@ function importTable(file: string, text: string, listOf: (data: unknown) => read
   } catch (error) {
     return { routes: [], peers: [], skipped: [{ entry: file, error: errorInfo(error) }] }
   }
-  const { read, skipped } = readEach(file, 'address', entries, (entry) => [importEntry(entry)])
-  const routes = firstOfEach(
-    read.flatMap((imported) => imported.routes),
-    (stored) => stored.route.address,
-  )
-  return { routes, peers: peersByHand(read), skipped }
+  const { read, skipped } = readEach(file, 'address', entries, importEntry)
+  return { routes: firstOfEach(read, (stored) => stored.route.address), peers: [], skipped }
 }
 
 /** As ssb-conn's own reader: what cannot be parsed is tried again with its end cut off. Undefined for an empty text. */
@@ -127,27 +125,38 @@ function parseJson(text: string): unknown {
   return undefined
 }
 
-function importEntry(entry: Entry): Imported {
+function importEntry(entry: Entry): readonly StoredRoute[] {
   const source = own(entry, 'source')
   const type = own(entry, 'type')
-  if (LOCAL.includes(source) || LOCAL.includes(type)) return { routes: [], byHand: [] }
+  if (LOCAL.includes(source) || LOCAL.includes(type)) return []
   const parsed = parseEntry(entry)
   const isByHand = isFalse(own(entry, 'autoconnect')) && own(entry, 'defunct') !== true
   const isPubOfMessages = isByHand && type === 'pub'
   const knownSource = typeof source === 'string' && SOURCE.test(source) ? source : 'stored'
-  const routes = parsed.map(
+  const data = dataOf(entry)
+  return parsed.map(
     (route, i): StoredRoute => ({
       route,
       isLocal: false,
       source: isPubOfMessages ? 'pub' : knownSource,
-      ...(isByHand ? { priority: 'LOW' } : {}),
+      ...(isPubOfMessages ? { priority: 'LOW' } : {}),
       // Of several addresses in one entry, the old software dialed the first only.
       ...learned(i === 0 ? entry : { birth: own(entry, 'birth') }),
-      nextAttemptAt: isByHand ? AS_LATE_AS_POSSIBLE : 0,
+      nextAttemptAt: isPubOfMessages ? AS_LATE_AS_POSSIBLE : 0,
+      ...(isByHand && !isPubOfMessages ? { isAutomatic: false } : {}),
+      ...(data === null ? {} : { data }),
     }),
   )
-  const first = routes[0]
-  return { routes, byHand: isByHand && !isPubOfMessages && first ? [first.route.peer] : [] }
+}
+
+/** What other modules have kept with an entry; null for nothing, and for what is too much to keep. */
+function dataOf(entry: Entry): RouteData | null {
+  const data: Record<string, unknown> = {}
+  for (const name of Object.keys(entry)) {
+    const isMark = name === 'autoconnect' && entry[name] !== true
+    if (!KNOWN_FIELDS.has(name) && !isMark) data[name] = entry[name]
+  }
+  return Object.keys(data).length > 0 && isRouteData(data) ? data : null
 }
 
 /** The address counts, as it is what would be dialed; the other fields, where it lacks the key or is missing. */
@@ -177,7 +186,9 @@ function isFalse(value: unknown): boolean {
   return value === false || value === 'false'
 }
 
-function learned(entry: Entry): Omit<StoredRoute, 'route' | 'isLocal' | 'source' | 'priority' | 'nextAttemptAt'> {
+function learned(
+  entry: Entry,
+): Omit<StoredRoute, 'route' | 'isLocal' | 'source' | 'priority' | 'nextAttemptAt' | 'isAutomatic' | 'data'> {
   const changedAt = timeOf(own(entry, 'stateChange'))
   const bornAt = timeOf(own(entry, 'birth'))
   const duration = statsFrom(own(entry, 'duration'))
@@ -218,12 +229,4 @@ function errorsOf(value: unknown, at: EpochMs): readonly RouteError[] {
   const [firstLine = ''] = value.trim().split('\n', 1)
   const { message } = errorInfo(firstLine.replace(/^Error: /, ''))
   return [{ message, code: null, at }]
-}
-
-/** Peers that have no entry for automatic use, nor one of a pub that was found in messages. */
-function peersByHand(imported: readonly Imported[]): readonly StoredPeer[] {
-  const byHand = new Set(imported.flatMap((each) => each.byHand))
-  for (const { routes, byHand: ids } of imported)
-    if (ids.length === 0) for (const { route } of routes) byHand.delete(route.peer)
-  return [...byHand].map((id) => ({ id, priority: 'LOW', prioritisedBy: USER, isLongTerm: false, visitedAt: 0 }))
 }

@@ -10,8 +10,8 @@ import test = require('tape')
 
 import { importConnJson, importGossipJson, importLegacy } from '../../src/adapters/import-legacy'
 import { nodeFiles, readLegacyTexts, TABLE_FILE } from '../../src/adapters/node-files'
-import type { StoredPeer, StoredRoute } from '../../src/core/actions'
-import { DEFAULT_OPTIONS } from '../../src/core/options'
+import type { StoredRoute } from '../../src/core/actions'
+import { DEFAULT_OPTIONS, MAX_ROUTE_DATA } from '../../src/core/options'
 import { initialState, reduce } from '../../src/core/reducer'
 import { type StoredTables, stringifySnapshot, toSnapshot } from '../../src/core/snapshot'
 import { systemClock } from '../../src/shell/clock'
@@ -46,7 +46,13 @@ const BARE = {
   duration: null as unknown,
 }
 
-function plain({ route, isLocal, ...rest }: StoredRoute): typeof BARE {
+/** What is there only where an entry says so. */
+interface Said {
+  readonly isAutomatic?: boolean
+  readonly data?: unknown
+}
+
+function plain({ route, isLocal, ...rest }: StoredRoute): typeof BARE & Said {
   assert.strictEqual(isLocal, false)
   return { address: route.address, peer: route.peer, priority: undefined, ...rest }
 }
@@ -55,8 +61,7 @@ interface Row {
   readonly title: string
   /** What is said of A in conn.json, and of it in gossip.json as `{address: A, …}`. */
   readonly entry: object
-  readonly expected: Partial<typeof BARE>
-  readonly peers?: readonly Partial<StoredPeer>[]
+  readonly expected: Partial<typeof BARE> & Said
 }
 
 const ROWS: readonly Row[] = [
@@ -142,24 +147,54 @@ const ROWS: readonly Row[] = [
     entry: { source },
     expected: {},
   })),
-  { title: 'a pub that a user remembered is no stranger', entry: { type: 'pub', autoconnect: true }, expected: {} },
-  { title: 'a room', entry: { type: 'room', name: 'r', membership: true }, expected: {} },
+  {
+    title: 'a pub that a user remembered is no stranger',
+    entry: { type: 'pub', autoconnect: true },
+    expected: { data: { type: 'pub', autoconnect: true } },
+  },
+  {
+    title: 'a room, with all that its client has kept',
+    entry: { type: 'room', name: 'r', membership: true, supportsAliases: true, invites: [{ code: 'x' }] },
+    expected: { data: { type: 'room', name: 'r', membership: true, supportsAliases: true, invites: [{ code: 'x' }] } },
+  },
+  {
+    title: 'too much to keep: nothing of it, and the route all the same',
+    entry: { type: 'room', name: 'x'.repeat(MAX_ROUTE_DATA) },
+    expected: {},
+  },
+  {
+    title: 'what was true while the old software ran is over',
+    entry: {
+      state: 'connected',
+      hubBirth: 1,
+      hubUpdated: 2,
+      stagingUpdated: 3,
+      inferredType: 'lan',
+      stats: {},
+      client: true,
+    },
+    expected: {},
+  },
   {
     title: 'autoconnect false of a pub: as if heard of in messages, and not dialed at first',
     entry: { type: 'pub', autoconnect: false, note: 'x', birth: BIRTH },
-    expected: { source: 'pub', priority: 'LOW', addedAt: BIRTH, nextAttemptAt: 8.64e15 },
+    expected: {
+      source: 'pub',
+      priority: 'LOW',
+      addedAt: BIRTH,
+      nextAttemptAt: 8.64e15,
+      data: { type: 'pub', note: 'x' },
+    },
   },
   {
-    title: 'autoconnect false of anything else: LOW as by the user',
+    title: 'autoconnect false of anything else: left to the user',
     entry: { type: 'room', autoconnect: false },
-    expected: { priority: 'LOW', nextAttemptAt: 8.64e15 },
-    peers: [{ id: idOf(1), priority: 'LOW', prioritisedBy: 'user', isLongTerm: false, visitedAt: 0 }],
+    expected: { isAutomatic: false, data: { type: 'room' } },
   },
   {
     title: 'autoconnect "false", from the command line',
     entry: { autoconnect: 'false' },
-    expected: { priority: 'LOW', nextAttemptAt: 8.64e15 },
-    peers: [{ id: idOf(1), priority: 'LOW', prioritisedBy: 'user', isLongTerm: false, visitedAt: 0 }],
+    expected: { isAutomatic: false },
   },
   {
     title: 'autoconnect false with defunct true was set by the program and taken back',
@@ -188,7 +223,7 @@ const ROWS: readonly Row[] = [
   },
 ]
 
-for (const { title, entry, expected, peers = [] } of ROWS)
+for (const { title, entry, expected } of ROWS)
   test(`import: ${title}`, (t) => {
     const tables = {
       'conn.json': importConnJson(JSON.stringify({ [A]: entry }, null, 2)),
@@ -197,7 +232,7 @@ for (const { title, entry, expected, peers = [] } of ROWS)
     }
     for (const [file, table] of Object.entries(tables)) {
       t.deepEqual(table.routes.map(plain), [{ ...BARE, ...expected }], file)
-      t.deepEqual([table.peers, table.skipped], [peers, []])
+      t.deepEqual([table.peers, table.skipped], [[], []])
     }
     t.end()
   })
@@ -296,22 +331,26 @@ test('import: an entry of conn.json is known by its key; the rest of it may be d
   t.end()
 })
 
-test('import: a peer is LOW as by the user only if no entry lets it be dialed', (t) => {
+test('import: left to the user is an address, not the peer', (t) => {
   const { routes, peers } = importConnJson(
     JSON.stringify({
       [addressOf(1, 'a')]: { autoconnect: false },
       [addressOf(1, 'b')]: {},
-      [addressOf(2, 'a')]: { autoconnect: false },
-      [addressOf(2, 'b')]: { autoconnect: false },
       [addressOf(3, 'a')]: { autoconnect: false, type: 'pub' },
       [addressOf(3, 'b')]: { autoconnect: false },
     }),
   )
-  t.equal(routes.length, 6)
   t.deepEqual(
-    peers.map((peer) => peer.id),
-    [idOf(2)],
+    routes.map((stored) => stored.isAutomatic ?? true),
+    [false, true, true, false],
   )
+  const state = stateWith({ routes, peers })
+  t.deepEqual(
+    state.routes.valuesArray().map((route) => route.isAutomatic),
+    [false, true, true, false],
+    'also once it is loaded',
+  )
+  t.deepEqual(peers, [], 'nobody is set to a priority for it')
   t.end()
 })
 
@@ -389,10 +428,11 @@ test('import: of both files conn.json counts, gossip.json adds what it does not 
     ],
   )
   t.deepEqual(
-    peers.map((peer) => peer.id),
-    [idOf(2)],
+    routes.filter((stored) => stored.isAutomatic === false).map((stored) => stored.route.address),
+    [B],
     'what is to be dialed by hand stays so',
   )
+  t.deepEqual(peers, [])
   t.deepEqual(
     skipped.map(({ entry }) => entry),
     ['conn.json[2] "foo"', 'gossip.json[3]'],
@@ -550,7 +590,17 @@ test('import: real tables in a state', (t) => {
     'the lan peer is left to its beacon, and the reducer refuses what strangers say of this machine',
   )
   const byHand = state.routes.get('net:one.butt.nz:8008~shs:VJM7w1W19ZsKmG2KnfaoKIM66BRoreEkzaVm/J//wl8=')
-  t.equal(byHand?.dueAt, NOW + DAY, 'a peer to be dialed by hand is left alone for a day')
+  t.equal(byHand?.dueAt, NOW + DAY, 'a pub of messages is left alone for a day')
+  t.deepEqual(
+    state.routes.valuesArray().map((route) => route.data),
+    [
+      { type: 'pub', autoconnect: true, note: 'x' },
+      { type: 'pub' },
+      null,
+      { type: 'room', name: 'Example', membership: true },
+    ],
+    'what else was kept with them is kept',
+  )
   t.end()
 })
 
