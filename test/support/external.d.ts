@@ -53,3 +53,13 @@ declare module 'muxrpc-usage' {
   export function quick(help: object, path: readonly string[], prefix?: readonly string[]): string
   export function deep(help: object, path: readonly string[], prefix?: readonly string[]): string
 }
+
+declare module 'ssb-room/tunnel/server' {
+  const plugin: object
+  export = plugin
+}
+
+declare module 'ssb-room-client' {
+  const plugins: object[]
+  export = plugins
+}

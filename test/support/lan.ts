@@ -7,6 +7,8 @@
 import dgram = require('dgram')
 import os = require('os')
 
+import { type Interval, watchIntervals } from './intervals'
+
 const LOOPBACK_BROADCAST = '127.255.255.255'
 const INTERFACES = {
   wlan0: [
@@ -19,11 +21,6 @@ const INTERFACES = {
       cidr: '10.255.0.7/24',
     },
   ],
-}
-
-export interface Interval {
-  readonly fn: () => void
-  readonly ms: number
 }
 
 /** What one plugin has opened. */
@@ -43,9 +40,8 @@ export function loopbackLan(): LoopbackLan {
   const { networkInterfaces } = os
   const { createSocket } = dgram
   const { send } = dgram.Socket.prototype
-  const { setInterval } = globalThis
   const sockets: dgram.Socket[] = []
-  const intervals: (Interval & { readonly timer: NodeJS.Timeout })[] = []
+  const watched = watchIntervals()
 
   os.networkInterfaces = () => INTERFACES
   dgram.createSocket = ((...args: unknown[]) => {
@@ -57,14 +53,8 @@ export function loopbackLan(): LoopbackLan {
     const redirected = args.map((arg) => (isBroadcast(arg) ? LOOPBACK_BROADCAST : arg))
     return (send as (...args: never[]) => void).apply(this, redirected as never[])
   } as typeof send
-  globalThis.setInterval = ((fn: () => void, ms: number, ...args: unknown[]) => {
-    const timer = (setInterval as (...args: unknown[]) => NodeJS.Timeout)(fn, ms, ...args)
-    intervals.push({ fn, ms, timer })
-    return timer
-  }) as typeof setInterval
-
-  const close = (ofSockets: readonly dgram.Socket[], timers: readonly { readonly timer: NodeJS.Timeout }[]): void => {
-    for (const { timer } of timers) clearInterval(timer)
+  const close = (ofSockets: readonly dgram.Socket[], intervals: readonly Interval[]): void => {
+    for (const interval of intervals) interval.clear()
     for (const socket of ofSockets) {
       try {
         socket.close()
@@ -76,17 +66,17 @@ export function loopbackLan(): LoopbackLan {
 
   return {
     watch: async (fn) => {
-      const [firstSocket, firstInterval] = [sockets.length, intervals.length]
+      const [firstSocket, firstInterval] = [sockets.length, watched.intervals.length]
       const result = await fn()
-      const [ofSockets, ofIntervals] = [sockets.slice(firstSocket), intervals.slice(firstInterval)]
+      const [ofSockets, ofIntervals] = [sockets.slice(firstSocket), watched.intervals.slice(firstInterval)]
       return [result, { intervals: ofIntervals, switchOff: () => close(ofSockets, ofIntervals) }]
     },
     restore: () => {
       os.networkInterfaces = networkInterfaces
       dgram.createSocket = createSocket
       dgram.Socket.prototype.send = send
-      globalThis.setInterval = setInterval
-      close(sockets, intervals)
+      watched.restore()
+      close(sockets, [])
     },
   }
 }
