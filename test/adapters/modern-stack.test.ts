@@ -86,6 +86,7 @@ for (const version of STACK_VERSIONS) {
     )
     await block(alice, bob.id)
     await eventually(() => viewOf(alice, bob.id)?.isBanned && !isUp(alice, bob.id), { message: 'hung up on' })
+    await eventually(() => !isUp(bob, alice.id), { message: 'bob has noticed' })
     t.equal(
       await connOf(bob)
         .connect(alice.address)
