@@ -4,11 +4,13 @@ import test = require('tape')
 import lan = require('ssb-lan')
 import local = require('ssb-local')
 
+import { startLan } from '../../../src/adapters/discovery/lan'
 import type { Gossip } from '../../../src/adapters/gossip'
 
 import conn = require('../../../src/conn')
 import Manager = require('../../../src/index')
 
+import { scene } from '../../support/discovery'
 import { eventually } from '../../support/eventually'
 import { type LoopbackLan, loopbackLan } from '../../support/lan'
 import { bootStack, closeAll, findFreePort, STACK_VERSIONS, type Stack, type StackOptions } from '../../support/stack'
@@ -107,6 +109,30 @@ for (const version of STACK_VERSIONS) {
     t.end()
   })
 }
+
+test('however quickly ssb-lan is started and stopped, no socket is left', async (t) => {
+  await withLan(async () => {
+    const stack = await bootStack({ version: 6, plugins: [withKeys, lan] })
+    const made = scene({ plugins: { lan: stack.ssb.lan } })
+    const sockets = () => process.getActiveResourcesInfo().filter((name) => /UDP/.test(name)).length
+    try {
+      for (let i = 0; i < 50; i++) {
+        const stop = made.start(startLan)
+        if (i % 2 === 0) await new Promise((resolve) => setImmediate(resolve))
+        stop()
+      }
+      await eventually(() => sockets() === 0, { message: () => `${sockets()} sockets are left` })
+      const stop = made.start(startLan)
+      await eventually(() => sockets() === 2, { message: 'the next start listens' })
+      stop()
+      await eventually(() => sockets() === 0)
+      t.deepEqual(made.lines, [], 'and nothing went wrong')
+    } finally {
+      await stack.close()
+    }
+  })
+  t.end()
+})
 
 /** ssb-lan announces the private address; on secret-stack 8, which says '' where there is none, it asks for no other. */
 function privately(port: number): object {

@@ -154,6 +154,20 @@ test('a neighbour that cannot be reached is dialed again at his beacon, at most 
   t.end()
 })
 
+test('of the beacons of one neighbour the manager is told every 10 s: the others would only fill its recording', (t) => {
+  const { manager, clock, beacon } = begin()
+  let told = 0
+  manager.internal.store.subscribe(({ type }) => {
+    if (type === 'routes/added') told++
+  })
+  for (let i = 0; i < 30; i++) {
+    beacon(here(alice))
+    clock.advance(2_000)
+  }
+  t.equal(told, 6)
+  t.end()
+})
+
 test('a beacon names hosts and nothing else', (t) => {
   const { beacon, routes } = begin()
   for (const address of [
@@ -183,6 +197,8 @@ test('a flood of beacons fills neither the table nor the routes of a friend, and
     beacon(here(alice))
   }
   t.deepEqual(routes(), [here(alice)], 'the flood has dried up')
+  for (let i = 0; i < 20; i++) beacon(bob.by('net', `192.168.2.${i}`))
+  t.equal(manager.peer.get(bob.id)?.routes.length, 8, 'and there is room again')
   t.equal(streams.last.reads > 5_000, true, 'and none of it waits in the stream')
   t.end()
 })

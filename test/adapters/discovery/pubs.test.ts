@@ -195,6 +195,14 @@ test('a stranger does not send us into our own network', (t) => {
   t.end()
 })
 
+test('what is dropped does not count: who names many private hosts can still name a pub', (t) => {
+  const many = Array.from({ length: 100 }, (_, i) => pub(person(`x${i}`).by('net', `192.168.1.${i}`), bob.id))
+  const { clock, routes } = begin([pub(alice.address, bob.id), ...many])
+  clock.advance(10_000)
+  t.deepEqual(routes(), [alice.address])
+  t.end()
+})
+
 test('a second start reads what is new since, and not the rest again', (t) => {
   const messages = Array.from({ length: 1_000 }, () => pub(alice.address))
   const { clock, routes, database, stop, again } = begin(messages)
@@ -229,7 +237,9 @@ test('a first read that was cut short is made up for, and one that failed', (t) 
   const { messagesByType } = plugins
   plugins.messagesByType = (options) => {
     if (!isBroken || options.live) return messagesByType(options)
-    return ((_abort: unknown, cb: (end: unknown) => void) => cb(new Error('disk'))) as never
+    const given: unknown[] = [messages[messages.length - 1]]
+    return ((_abort: unknown, cb: (end: unknown, item?: unknown) => void) =>
+      given.length > 0 ? cb(null, given.pop()) : cb(new Error('disk'))) as never
   }
   const made = scene({ plugins })
   const stopFailing = made.start(startPubs)

@@ -2,17 +2,18 @@
 import test = require('tape')
 
 import { startRooms } from '../../../src/adapters/discovery/rooms'
-import { FakeStreams, scene } from '../../support/discovery'
+import { FakeStreams, type SceneOptions, scene } from '../../support/discovery'
 import { alice, bob, carol, dave, type FakeRpc, type Person, person } from '../../support/manager'
 
 const room = carol
 const via = (who: Person, portal: Person = room): string => `tunnel:${portal.id}:${who.id}~shs:${who.key}`
 
-function begin() {
+function begin(options: SceneOptions = {}) {
   const streams = new FakeStreams()
   const made = scene({
     plugins: { roomClient: { discoveredAttendants: streams.open } },
     maxByType: { tunnel: 3 },
+    ...options,
   })
   const stop = made.start(startRooms)
   const attends = (who: Person, portal: Person = room, address: unknown = via(who, portal)): void =>
@@ -115,6 +116,34 @@ test('a room that repeats its list is no sign of life: whom we cannot reach is n
     clock.flush()
   }
   t.ok(dials.length - before < 15, `${dials.length - before} dials in ten minutes`)
+  t.end()
+})
+
+test('one whom the user has remembered is dialed as he comes in', (t) => {
+  const { attends, enter, manager, clock, dials, newDials } = begin({ backoffBaseMs: 7_200_000 })
+  enter()
+  manager.peer.addRoute({ address: via(alice) })
+  manager.connections.start()
+  for (let i = 0; i < 5; i++) {
+    attends(alice)
+    clock.flush()
+    t.equal(newDials().pop(), via(alice))
+    dials[dials.length - 1]?.refuse()
+    clock.advance(11_000)
+  }
+  t.end()
+})
+
+test('nothing listens to the connections after the stop', (t) => {
+  const streams = new FakeStreams()
+  const changes = new FakeStreams()
+  const { context } = scene({ plugins: { roomClient: { discoveredAttendants: streams.open } } })
+  const { manager } = context
+  const spied = { ...manager, connections: { ...manager.connections, changes: changes.open as never } }
+  const stop = startRooms({ ...context, manager: spied })
+  t.deepEqual([streams.live, changes.live], [1, 1])
+  stop()
+  t.deepEqual([streams.live, changes.live], [0, 0])
   t.end()
 })
 
