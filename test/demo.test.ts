@@ -24,7 +24,7 @@ test('npm start -- --seconds 14 ends by itself, with a summary and exit code 0',
   const { code, output } = await run(['--seconds', '14'])
   t.equal(code, 0, 'exit code')
   t.match(output, /all messages reached every peer that could be reached: 5 peers/, 'the summary')
-  t.match(output, /frank, who is banned, got nothing and was refused/, 'the banned peer')
+  t.match(output, /frank, who is blocked, got nothing and was refused/, 'the blocked peer')
   t.match(output, /connected bob net:127\.0\.0\.1:\d+/, 'the peer with two routes, one of them dead')
   t.match(output, /failed erin .*ERR_DIAL_TIMEOUT/, 'the peer that hangs in the handshake')
   t.match(output, /failed dave .*ECONNREFUSED/, 'the peer that is down')

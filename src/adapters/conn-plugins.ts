@@ -24,6 +24,8 @@ import createDebug = require('debug')
 const debug = createDebug('ssb:connection-manager:discovery')
 
 const VERSION = '1.0.0'
+/** ssb-friends has its index within this time on any account that was opened before. */
+const GRAPH_WAIT_MS = 2_000
 
 type Conn = ReturnType<typeof createConn>
 
@@ -134,8 +136,15 @@ export function initScheduler(sbot: Sbot, config: unknown): SchedulerApi {
   const context: DiscoveryContext = { sbot, manager, settings, clock, log: (message) => debug('%s', message) }
 
   manager.connections.setMaxByType(slotsFor(mounted))
-  // Bans hold whether we dial or not.
-  mounted.onClose(watchFriends(context))
+  let isGraphKnown = false
+  let whenKnown: (() => void) | null = null
+  // Always, as bans hold whether we dial or not.
+  mounted.onClose(
+    watchFriends(context, () => {
+      isGraphKnown = true
+      whenKnown?.()
+    }),
+  )
 
   let stops: readonly (() => void)[] | null = null
   const stopAll = (): void => {
@@ -160,9 +169,28 @@ export function initScheduler(sbot: Sbot, config: unknown): SchedulerApi {
   )
   mounted.onClose(stopAll)
 
+  const cancelStart = (): void => {
+    whenKnown = null
+    clock.clearTimeout(graphTimer)
+  }
+  let graphTimer: unknown
+  mounted.onClose(cancelStart)
+
   const scheduler: SchedulerApi = {
-    start: () => manager.connections.start(),
-    stop: () => manager.connections.stop(),
+    start: () => {
+      if (whenKnown || store.getState().mode === 'on' || manager.internal.isClosed()) return
+      if (isGraphKnown) return manager.connections.start()
+      // Whom we have blocked is not to be dialed once more before that is known; nobody waits long for it.
+      whenKnown = () => {
+        cancelStart()
+        manager.connections.start()
+      }
+      graphTimer = clock.setTimeout(() => whenKnown?.(), GRAPH_WAIT_MS)
+    },
+    stop: () => {
+      cancelStart()
+      manager.connections.stop()
+    },
   }
   known.scheduler = scheduler
   return scheduler

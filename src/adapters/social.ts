@@ -69,9 +69,10 @@ function checkHops(argument: string, value: unknown, min: number): number {
 
 /**
  * Starts to set priorities; returns what ends it, after which nothing is set and no timer or listener is left. What has
- * been set stays. Throws only for options that are not right.
+ * been set stays. Throws only for options that are not right. `onKnown` is called once, when everybody in the table has
+ * been judged by the whole graph, or there is none to judge by.
  */
-export function watchFriends(context: DiscoveryContext): () => void {
+export function watchFriends(context: DiscoveryContext, onKnown: () => void = () => {}): () => void {
   const { sbot, manager, clock, log } = context
   const { social } = context.settings.own
   const options = readSocialOptions(social)
@@ -203,7 +204,17 @@ export function watchFriends(context: DiscoveryContext): () => void {
     slices.wake()
   }
 
-  const slices = startSlices(clock, [judgeNext, () => graph?.step() ?? 0, readNext])
+  let isKnown = false
+  /** The last step: nobody else has anything to do. */
+  const tellKnown = (): number => {
+    if (!isKnown && (!options || graph?.isComplete())) {
+      isKnown = true
+      onKnown()
+    }
+    return 0
+  }
+
+  const slices = startSlices(clock, [judgeNext, () => graph?.step() ?? 0, readNext, tellKnown])
 
   const start = (): void => {
     graph = followHops(
@@ -227,7 +238,11 @@ export function watchFriends(context: DiscoveryContext): () => void {
     clock.defer(() => {
       if (isStopped) return
       if (hasFriends(sbot)) start()
-      else log('no ssb-friends: no priority is set by the social graph')
+      else {
+        log('no ssb-friends: no priority is set by the social graph')
+        isKnown = true
+        onKnown()
+      }
     })
 
   return () => {

@@ -48,7 +48,9 @@ async function main(): Promise<number> {
   // The stack reports each failed handshake on stderr; here they are meant to fail, and the table says so.
   console.error = () => {}
 
-  process.stdout.write('booting six sbots (secret-stack, ssb-db2, ssb-ebt, ssb-friends) on loopback …\n')
+  process.stdout.write(
+    'booting six sbots (secret-stack, ssb-db2, ssb-ebt, ssb-friends, sbot-connection-manager/conn) on loopback …\n',
+  )
   const shs = randomBytes(32).toString('base64')
   const me = await bootSbot({ name: 'me', shs })
   const [alice, bob, carol, frank, grace] = (await Promise.all(
@@ -64,7 +66,7 @@ async function main(): Promise<number> {
     { name: 'carol', note: 'comes and goes', id: carol.id, sbot: carol },
     { name: 'dave', note: 'down', id: `@${deadKey}.ed25519`, sbot: null },
     { name: 'erin', note: 'hangs in the handshake', id: `@${hangKey}.ed25519`, sbot: null },
-    { name: 'frank', note: 'banned', id: frank.id, sbot: frank },
+    { name: 'frank', note: 'blocked', id: frank.id, sbot: frank },
     { name: 'grace', note: 'no route known: she dials us', id: grace.id, sbot: grace },
   ]
   const nameOf = (id: string): string => figures.find((figure) => figure.id === id)?.name ?? 'me'
@@ -75,18 +77,25 @@ async function main(): Promise<number> {
   for (const one of circle)
     for (const other of circle)
       if (one !== other) await one.publish({ type: 'contact', contact: other.id, following: true })
+  await me.publish({ type: 'contact', contact: frank.id, blocking: true })
   for (const one of circle) for (let n = 1; n <= 5; n++) await one.publish({ type: 'post', text: `${one.name} ${n}` })
 
   const { manager } = me
-  manager.peer.addRoute({ address: alice.address, source: 'manual', priority: 'HIGH' })
-  manager.peer.addRoute({ address: `net:127.0.0.1:${await freePort()}~shs:${bob.id.slice(1, -8)}`, priority: 'HIGH' })
-  manager.peer.addRoute({ address: bob.address, priority: 'HIGH' })
-  manager.peer.addRoute({ address: carol.address, priority: 'HIGH' })
-  manager.peer.addRoute({ address: `net:127.0.0.1:${await freePort()}~shs:${deadKey}` })
-  manager.peer.addRoute({ address: `net:127.0.0.1:${hanging.port}~shs:${hangKey}` })
-  manager.peer.addRoute({ address: frank.address })
-  manager.peer.setPriority({ id: frank.id, priority: 'BANNED' })
-  for (const other of [frank, grace, carol]) other.manager.peer.addRoute({ address: me.address, priority: 'HIGH' })
+  // As an app of today would, through sbot.conn; who is a friend and who is blocked comes from the social graph.
+  for (const address of [
+    alice.address,
+    `net:127.0.0.1:${await freePort()}~shs:${bob.id.slice(1, -8)}`,
+    bob.address,
+    carol.address,
+    `net:127.0.0.1:${await freePort()}~shs:${deadKey}`,
+    `net:127.0.0.1:${hanging.port}~shs:${hangKey}`,
+    frank.address,
+  ])
+    me.conn.remember(address)
+  for (const other of [frank, grace, carol]) other.conn.remember(me.address)
+
+  // The block has just been published; ssb-friends hears of it when it is indexed.
+  while (!manager.peer.get(frank.id)?.isBanned) await sleep(50)
 
   let hasRefused = false
   pull(
@@ -104,14 +113,14 @@ async function main(): Promise<number> {
     frank.manager.connections.errors(),
     pull.drain(
       () => {
-        if (!hasRefused) say(`${stamp()} frank, who is banned, dialed us and was refused`)
+        if (!hasRefused) say(`${stamp()} frank, who is blocked, dialed us and was refused`)
         hasRefused = true
       },
       () => {},
     ),
   )
 
-  for (const each of [me, alice, bob, carol, frank, grace]) each.manager.connections.start()
+  await Promise.all([me, alice, bob, carol, frank, grace].map((each) => each.conn.start()))
   const startedAt = Date.now()
   const endsAt = seconds === null ? Number.POSITIVE_INFINITY : startedAt + seconds * 1000
 
@@ -173,7 +182,7 @@ async function main(): Promise<number> {
       await sleep(3_000)
       if (isOver) return
       figure.sbot = await bootSbot({ name: 'carol', shs, path, port })
-      figure.sbot.manager.connections.start()
+      await figure.sbot.conn.start()
       say(`${stamp()} carol is back`)
       if (seconds !== null) return
       await sleep(12_000)
@@ -209,7 +218,7 @@ async function main(): Promise<number> {
       : `${missing.join('\n')}\n`,
   )
   process.stdout.write(
-    `frank, who is banned, ${frankHas === 0 ? 'got nothing' : 'GOT SOMETHING'} and ${hasRefused ? 'was refused' : 'never called'}; ` +
+    `frank, who is blocked, ${frankHas === 0 ? 'got nothing' : 'GOT SOMETHING'} and ${hasRefused ? 'was refused' : 'never called'}; ` +
       'dave is down and erin hangs: nobody could reach them\n',
   )
 

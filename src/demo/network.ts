@@ -1,5 +1,5 @@
 /**
- * Real sbots for the demo, in this process and on loopback: secret-stack, ssb-db2, ssb-ebt, ssb-friends and this manager.
+ * Real sbots for the demo, in this process and on loopback: secret-stack, ssb-db2, ssb-ebt, ssb-friends and `/conn`.
  * Needs the development dependencies, so it is not part of the published package.
  */
 import { mkdtempSync, rmSync } from 'fs'
@@ -12,7 +12,15 @@ import SecretStack = require('secret-stack')
 
 import { loadOrCreateSync } from 'ssb-keys'
 
-import Manager = require('../index')
+import plugins = require('../conn')
+
+import type Manager = require('../index')
+
+/** What an app calls of `sbot.conn`. */
+export interface Conn {
+  start(): PromiseLike<unknown>
+  remember(address: string, data?: object): void
+}
 
 type Api = Pick<Manager.ConnectionManager, 'peer' | 'peers' | 'connections' | 'initialSync' | 'priority'>
 
@@ -23,6 +31,7 @@ export interface Sbot {
   readonly path: string
   readonly address: string
   readonly manager: Api
+  readonly conn: Conn
   publish(content: object): Promise<unknown>
   /** The latest sequence number by feed: what this sbot has. */
   clock(): Promise<Record<string, number>>
@@ -31,6 +40,7 @@ export interface Sbot {
 
 interface Stack extends SecretStack.Stack {
   readonly connectionManager: Api
+  readonly conn: Conn
   readonly db: { create(options: object, cb: (error: unknown, message?: unknown) => void): void }
   readonly ebt: { request(feed: string, isWanted: boolean): void; block(from: string, to: string, is: boolean): void }
   readonly friends: { hopStream(options: object): pull.Source<Record<string, number>> }
@@ -87,7 +97,7 @@ export async function bootSbot(options: {
     'ssb-friends',
   ])
     stack.use(require(plugin))
-  stack.use(requestFriends).use(Manager)
+  stack.use(requestFriends).use(plugins)
   const sbot = stack({
     path,
     keys,
@@ -99,6 +109,9 @@ export async function bootSbot(options: {
     },
     friends: { hops: 2 },
     connectionManager: { maxByType: { net: 5 } },
+    // Started when the scene is set. Nobody but these six is to be heard of.
+    conn: { autostart: false, populatePubs: false },
+    gossip: { local: false },
   }) as Stack
   let isClosed = false
   return {
@@ -108,6 +121,7 @@ export async function bootSbot(options: {
     path,
     address: `net:127.0.0.1:${port}~shs:${sbot.id.slice(1, -'.ed25519'.length)}`,
     manager: sbot.connectionManager,
+    conn: sbot.conn,
     publish: (content) =>
       new Promise((resolve, reject) => {
         sbot.db.create({ keys, feedFormat: 'classic', content }, (error, message) =>

@@ -19,7 +19,7 @@ import { readStream, whenLoaded } from './stream'
 const FIRST_READ_MS = 1_000
 /** ssb-db may still open its indexes. */
 const READY_POLL_MS = 1_000
-/** 50 000 messages take 100 s, and with ssb-db2 4 % of the main thread, 10 ms at a time. */
+/** 50 000 messages take 100 s, and with ssb-db2 some 4 % of the main thread, mostly 10 ms at a time. */
 const SLICE = { items: 50, pauseMs: 100 } as const
 /** Of the old messages so many routes are taken; the network has had a few hundred pubs in all. */
 const MAX_OLD_ROUTES = 1_000
