@@ -774,7 +774,10 @@ function activePeers(tx: Transaction): Peer[] {
 
 function connectionsStopped(tx: Transaction): void {
   tx.set({ mode: 'off', initialSync: null })
-  for (const id of tx.state.requests.keysArray()) tx.dropRequest(id)
+  for (const id of tx.state.requests.keysArray()) {
+    tx.dropRequest(id)
+    forgetTemporary(tx, id)
+  }
   for (const { id } of activePeers(tx)) {
     const peer = tx.peer(id)
     if (!peer) continue

@@ -237,6 +237,7 @@ export class Transaction {
   dropRequest(id: FeedId): void {
     if (!this.next.requests.has(id)) return
     this.tree('requests').delete(id)
+    this.touched.add(id)
     this.refreshTimer(id)
   }
 

@@ -72,6 +72,13 @@ test('a temporary route goes with its connection, and when its dial has failed o
   dropped.dispatch({ type: 'connection/closeRequested', peer: idOf('alice'), reason: 'disconnected' })
   t.equal(has(dropped, 'alice'), false, 'no longer wanted')
 
+  const early = World.started(slots({ net: 1 }))
+  early.add('alice', { standing: 'temporary' })
+  early.request('alice', 'alice')
+  early.dispatch({ type: 'connections/stopped' })
+  t.equal(has(early, 'alice'), false, 'stopped before it was dialed')
+  t.deepEqual(early.state.changedPeers, [idOf('alice')])
+
   const stopped = asked()
   stopped.dispatch({ type: 'connections/stopped' })
   t.equal(has(stopped, 'alice'), false, 'stopped')
