@@ -2,6 +2,8 @@
  * The legacy `conn` API against what its callers rely on: the rows of consumers.md 1.1 and 1.4 and the contracts of 1.3,
  * cited as (1.1: caller), and legacy-apis.md 2.4. The faults that are listed there have a test as well: that they are gone.
  */
+import assert = require('assert')
+import fc = require('fast-check')
 import pull = require('pull-stream')
 import test = require('tape')
 
@@ -1713,5 +1715,178 @@ test('hundreds of strangers who come and go leave nothing behind', (t) => {
   t.deepEqual([...conn.hub().entries()], [])
   t.equal(manager.peer.list().length, 0)
   t.deepEqual(events.items[events.items.length - 1], [])
+  t.end()
+})
+
+/* ---- whatever happens ---- */
+
+const HUB_STATES: Record<string, readonly string[]> = {
+  connecting: ['none'],
+  'connecting-failed': ['connecting'],
+  connected: ['none', 'connecting'],
+  disconnecting: ['connected'],
+  disconnected: ['connected', 'disconnecting'],
+}
+const AFTER: Record<string, string> = { 'connecting-failed': 'none', disconnected: 'none' }
+
+test('whatever happens, events follow one another as they can, and lead to what entries() and stagedPeers() show', (t) => {
+  const people = [alice, bob, carol]
+  const who = fc.constantFrom(...people)
+  const address = fc
+    .tuple(who, fc.constantFrom('net', 'ws', 'tunnel'))
+    .map(([each, protocol]) =>
+      protocol === 'tunnel' ? `tunnel:${dave.id}:${each.id}~shs:${each.key}` : each.by(protocol),
+    )
+  const data = fc.constantFrom(
+    {},
+    { type: 'room' },
+    { type: 'pub', autoconnect: false },
+    { type: 'lan' },
+    { name: 'x' },
+  )
+  const count = fc.nat(20)
+  type Step = (made: ReturnType<typeof setUp> & { rpcs: FakeRpc[] }) => unknown
+  const step: fc.Arbitrary<Step> = fc.oneof(
+    fc.tuple(address, data).map(
+      ([a, d]): Step =>
+        ({ conn }) =>
+          conn.connect(a, d),
+    ),
+    address.map(
+      (a): Step =>
+        ({ conn }) =>
+          conn.disconnect(a),
+    ),
+    fc.tuple(address, data).map(
+      ([a, d]): Step =>
+        ({ conn }) =>
+          conn.remember(a, d),
+    ),
+    address.map(
+      (a): Step =>
+        ({ conn }) =>
+          conn.forget(a),
+    ),
+    fc.tuple(address, data).map(
+      ([a, d]): Step =>
+        ({ conn }) =>
+          conn.stage(a, d),
+    ),
+    address.map(
+      (a): Step =>
+        ({ conn }) =>
+          conn.unstage(a),
+    ),
+    fc.tuple(address, data).map(
+      ([a, d]): Step =>
+        ({ conn }) =>
+          conn.hub().update(a, d),
+    ),
+    fc.tuple(address, data).map(
+      ([a, d]): Step =>
+        ({ conn }) =>
+          conn.db().update(a, d),
+    ),
+    address.map(
+      (a): Step =>
+        ({ manager }) =>
+          manager.peer.removeRoute({ address: a }),
+    ),
+    fc.tuple(who, fc.constantFrom('BANNED', 'MEDIUM', 'AUTO')).map(
+      ([each, priority]): Step =>
+        ({ manager }) =>
+          manager.peer.setPriority({ id: each.id, priority }),
+    ),
+    count.map(
+      (n): Step =>
+        ({ dials, rpcs }) => {
+          const dial = dials[dials.length - 1 - (n % 4)]
+          if (dial) rpcs.push(dial.accept())
+        },
+    ),
+    count.map(
+      (n): Step =>
+        ({ dials }) =>
+          dials[dials.length - 1 - (n % 4)]?.refuse(),
+    ),
+    fc.tuple(who, count).map(
+      ([each, n]): Step =>
+        ({ manager, rpcs }) => {
+          const rpc = rpcFrom(each, `net:10.1.2.3:${1_000 + n}~shs:${each.key}`)
+          rpcs.push(rpc)
+          manager.internal.accept(each.id, rpc, 'inbound', null)
+        },
+    ),
+    count.map(
+      (n): Step =>
+        ({ rpcs }) =>
+          rpcs[rpcs.length - 1 - (n % 4)]?.end(),
+    ),
+    fc.constant<Step>(({ manager }) => manager.connections.start()),
+    fc.constant<Step>(({ manager }) => manager.connections.stop()),
+    fc.constant<Step>(({ conn }) => conn.hub().reset()),
+    fc.constantFrom(0, 40, 300, 4_000, 70_000).map(
+      (ms): Step =>
+        ({ clock }) =>
+          clock.advance(ms),
+    ),
+    fc.constant<Step>(({ clock }) => clock.flush()),
+  )
+  let eventCount = 0
+  const property = fc.property(fc.array(step, { maxLength: 60, size: 'max' }), (steps) => {
+    const made = { ...setUp({ maxInbound: 2 }), rpcs: [] as FakeRpc[] }
+    const { conn, clock, events } = made
+    const peers = collect<HubEntry[]>(conn.peers())
+    const staged = collect<StagedEntry[]>(conn.stagedPeers())
+    const stagingEvents = collect<StagingEvent>(conn.staging().listen())
+    const dbEvents = collect<DbEvent>(conn.db().listen())
+    const states = new Map<string, string>()
+    const announced = new Set<string>()
+    const stored = new Set<string>()
+    for (const each of steps) {
+      each(made)
+      for (const { type, address: at } of (events.items as HubEvent[]).splice(0)) {
+        eventCount++
+        const before = states.get(at) ?? 'none'
+        assert.ok(HUB_STATES[type]?.includes(before), `${type} of ${at} after ${before}`)
+        states.set(at, AFTER[type] ?? type)
+        if (states.get(at) === 'none') states.delete(at)
+      }
+      for (const { type, address: at } of (stagingEvents.items as StagingEvent[]).splice(0)) {
+        assert.equal(announced.has(at), type === 'unstaged', `${type} ${at}`)
+        if (type === 'staged') announced.add(at)
+        else announced.delete(at)
+      }
+      for (const { type, address: at } of (dbEvents.items as DbEvent[]).splice(0)) {
+        assert.equal(stored.has(at), type !== 'insert', `${type} ${at}`)
+        if (type === 'insert') stored.add(at)
+        if (type === 'delete') stored.delete(at)
+      }
+      const entries = [...conn.hub().entries()]
+      assert.deepEqual(Object.fromEntries(entries.map(([at, { state }]) => [at, state])), Object.fromEntries(states))
+      assert.deepEqual([...conn.staging().entries()].map(([at]) => at).sort(), [...announced].sort())
+      assert.deepEqual(
+        conn
+          .dbPeers()
+          .map(([at]) => at)
+          .sort(),
+        [...stored].sort(),
+      )
+    }
+    clock.flush()
+    const bare = (list: readonly HubEntry[] | undefined) => list?.map(([at, { key, state }]) => [at, key, state])
+    assert.deepEqual(bare(peers.items[peers.items.length - 1]), bare([...conn.hub().entries()]))
+    assert.deepEqual(staged.items[staged.items.length - 1], [...conn.staging().entries()])
+    clock.advance(10 * MINUTE)
+    made.manager.close()
+    clock.flush()
+    assert.deepEqual([...conn.hub().entries()], [])
+  })
+  const result = fc.check(property, { numRuns: 1_000 })
+  t.notOk(
+    result.failed,
+    result.failed ? `${String(result.errorInstance)}\n${fc.defaultReportMessage(result)}` : 'any sequence',
+  )
+  t.ok(eventCount > 1_000, `${eventCount} events among them`)
   t.end()
 })

@@ -108,9 +108,9 @@ export function createHub(
       case 'connected':
       case 'closing': {
         const isEnding = connection.status === 'closing' || connection.closeReason !== null
-        // Refused as it came (banned, too many inbound): it never was one.
-        if (isEnding && !told.get(peer.id)?.some(isLive)) return []
         const rpc = internal.connectionOf(peer.id)
+        // Refused as it came (banned, too many inbound): it never was one.
+        if (isEnding && !told.get(peer.id)?.some((each) => isLive(each) && each.rpc === rpc)) return []
         const address = connection.address ?? addressOfStream(peer.id, rpc)
         return [{ address, state: isEnding ? 'disconnecting' : 'connected', rpc }]
       }
@@ -142,10 +142,12 @@ export function createHub(
     return data
   }
 
-  /** Of all peers that are not idle, and of those that are about to be dialed. */
+  /** Of all peers that are not idle, and of those that are about to be dialed, in the order in which they became so. */
   const all = (isLocal: boolean): HubEntry[] => {
     const state = store.getState()
-    const ids = new Set(state.active.keysArray().map((peer) => peer.id))
+    const ids = new Set(told.keys())
+    // Asked by who hears of things before us.
+    for (const peer of state.active.keysArray()) ids.add(peer.id)
     for (const id of state.requests.keysArray()) ids.add(id)
     const entries: HubEntry[] = []
     for (const id of ids) {
@@ -203,21 +205,20 @@ export function createHub(
       return connection?.status === 'connected' && connection.direction === 'outbound'
     }
     for (const shown of was) {
-      const next = is.find((each) => each.address === shown.address)
-      if (next && !isReplaced(shown, next)) {
+      const next = is.find((each) => isContinuedBy(shown, each))
+      if (next) {
         if (shown.state === 'connected' && next.state === 'disconnecting')
           ends.push({ type: 'disconnecting', address: shown.address, key: id })
       } else if (isLive(shown)) {
         ends.push({ type: 'disconnected', address: shown.address, key: id })
-      } else if (next?.state !== 'connected') {
+      } else {
         const details = whyFailed(action, id, shown.address, before)
         ends.push({ type: 'connecting-failed', address: shown.address, key: id, details })
       }
     }
     for (const shown of is) {
-      const previous = was.find((each) => each.address === shown.address)
-      const isSame = previous !== undefined && previous.state === shown.state && !isReplaced(previous, shown)
-      if (isSame) continue
+      const previous = was.find((each) => isContinuedBy(each, shown))
+      if (previous?.state === shown.state) continue
       const { address, state, rpc } = shown
       if (state === 'connecting') starts.push({ type: 'connecting', address, key: id })
       if (state === 'connected')
@@ -237,10 +238,7 @@ export function createHub(
     if (UNSEEN.has(action.type)) return
     const news: HubEvent[] = []
     let isSeen = false
-    // Of a request that is dropped before its dial began, the peer itself knows nothing.
-    const ids =
-      action.type === 'connections/stopped' ? new Set([...after.changedPeers, ...told.keys()]) : after.changedPeers
-    for (const id of ids) {
+    for (const id of after.changedPeers) {
       const wasSeen = told.has(id)
       news.push(...followPeer(id, action, before, after))
       isSeen = isSeen || wasSeen || told.has(id)
@@ -333,10 +331,11 @@ function isLive({ state }: Shown): boolean {
   return state !== 'connecting'
 }
 
-/** The peer has called again, and the new connection has taken the place of the old one. */
-function isReplaced(was: Shown, is: Shown): boolean {
-  if (!isLive(was) || !isLive(is)) return false
-  return was.rpc !== is.rpc || (was.state === 'disconnecting' && is.state === 'connected')
+/** Whether the one has become the other. Else it has ended, and the other has taken its place, maybe at the same address. */
+function isContinuedBy(was: Shown, is: Shown): boolean {
+  if (was.address !== is.address) return false
+  if (!isLive(was)) return true
+  return was.rpc === is.rpc && (was.state === 'connected' ? isLive(is) : is.state === 'disconnecting')
 }
 
 /** Streams spell their own addresses as they like, so both are read before they are compared. */
