@@ -1,4 +1,5 @@
 /** `conn.query()`: the three pools as sorted lists. Arrays are made anew for each call. */
+import { systemClock } from '../../shell/clock'
 import type { ConnDB } from './db'
 import type { ConnHub } from './hub'
 import type { ConnStaging } from './staging'
@@ -56,12 +57,16 @@ export class ConnQuery {
   }
 
   /** Whether a pause of `step` ms, doubled by each failure and at most `max`, is over at `now`. */
-  static passesExpBackoff(step: number, max = Number.POSITIVE_INFINITY, now = Date.now()): (entry: Timed) => boolean {
+  static passesExpBackoff(
+    step: number,
+    max = Number.POSITIVE_INFINITY,
+    now = systemClock.now(),
+  ): (entry: Timed) => boolean {
     return ([, data]) => timeOf(data.stateChange) + Math.min(2 ** timeOf(data.failure) * step, max) < now
   }
 
   /** The whole group, unless one of it has changed less than `groupMin` ms before `now`: then none. */
-  static passesGroupDebounce(groupMin: number, now = Date.now()): <E extends Timed>(group: E[]) => E[] {
+  static passesGroupDebounce(groupMin: number, now = systemClock.now()): <E extends Timed>(group: E[]) => E[] {
     return (group) => (group.some(([, data]) => now < timeOf(data.stateChange) + groupMin) ? [] : group)
   }
 
