@@ -11,7 +11,9 @@ import Scheduler = require('../../src/conn/scheduler')
 import Manager = require('../../src/index')
 
 import type { ConnectionManager } from '../../src/manager'
+import { virtualClock } from '../../src/testing'
 import { eventually } from '../support/eventually'
+import { person } from '../support/manager'
 import { bootStack, closeAll, STACK_VERSIONS, type Stack, type StackOptions } from '../support/stack'
 
 type Api = Pick<ConnectionManager, 'peer' | 'connections'>
@@ -199,6 +201,48 @@ test('a name that another plugin holds is an error at the start', (t) => {
   ] as const) {
     const stack = { [taken]: { ping: () => {} }, connect: () => {} }
     t.throws(() => part.init(stack, QUIET), { code: 'ERR_NAME_TAKEN', message: new RegExp(`sbot\\.${taken}`) })
+  }
+  t.end()
+})
+
+test('nobody is dialed before the social graph is known; nobody waits longer than two seconds for it; stop calls it off', (t) => {
+  for (const isAnswered of [true, false]) {
+    const clock = virtualClock()
+    const dialed: string[] = []
+    let answer: ((error: null, hops: object) => void) | null = null
+    const [blocked, other] = [person('alice'), person('bob')]
+    const stack = {
+      id: `@${'B'.repeat(43)}=.ed25519`,
+      connect: (address: string) => void dialed.push(address),
+      friends: {
+        hopStream: () => (abort: unknown, cb: (end: unknown) => void) => void (abort && cb(abort)),
+        hops: (...args: unknown[]) => {
+          answer = args[args.length - 1] as typeof answer
+        },
+      },
+    }
+    const config = { connectionManager: { clock } }
+    const scheduler = new Scheduler(stack, config)
+    const { add } = new Compat(stack, config)
+    for (const each of [blocked, other]) add(each.address, 'manual')
+    clock.flush()
+    scheduler.start()
+    scheduler.stop()
+    clock.advance(60_000)
+    t.deepEqual(dialed, [], 'called off')
+    scheduler.start()
+    scheduler.start()
+    clock.advance(1_000)
+    t.deepEqual(dialed, [])
+    if (isAnswered)
+      (answer as unknown as (error: null, hops: object) => void)(null, { [stack.id]: 0, [blocked.id]: -1 })
+    clock.advance(isAnswered ? 10 : 1_000)
+    t.deepEqual(
+      dialed.sort(),
+      isAnswered ? [other.address] : [blocked.address, other.address],
+      `answered: ${isAnswered}`,
+    )
+    scheduler.stop()
   }
   t.end()
 })

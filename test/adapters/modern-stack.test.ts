@@ -1,7 +1,7 @@
 /**
  * The stacks of today with `/conn` in the place of ssb-conn, on secret-stack 6 and 8, with the plugins that call `conn.*` and
  * `gossip.*` out of the registry: ssb-db2, ssb-ebt, ssb-friends, ssb-lan, ssb-room-client, ssb-invite-client, ssb-invite,
- * ssb-conn-firewall, ssb-http-auth-client and, on the older ssb-db, ssb-device-address.
+ * ssb-conn-firewall, ssb-http-auth-client, ssb-replication-scheduler and, on the older ssb-db, ssb-device-address.
  */
 import pull = require('pull-stream')
 import test = require('tape')
@@ -51,6 +51,7 @@ for (const version of STACK_VERSIONS) {
         require('ssb-room-client'),
         require('ssb-invite-client'),
         require('ssb-http-auth-client'),
+        require('ssb-replication-scheduler'),
       ],
       ...options,
       // Where these are loaded, each calls ssb.conn in its init.

@@ -6,7 +6,7 @@
  * A room of the first kind repeats its whole list every 10 s. That is no sign of life: an attendant whom we cannot reach
  * would be dialed every 10 s for as long as he sits there. So only what the manager does not have is told again.
  */
-import { parseFeedId } from '../../core/address'
+import { parseAddress, parseFeedId } from '../../core/address'
 import type { Address, FeedId } from '../../core/types'
 import type { ConnectionManager } from '../../manager'
 import { memberOf, methodOf } from '../members'
@@ -17,6 +17,7 @@ import { attempt, readStream, whenLoaded } from './stream'
 /** We have slots for a few; a large room has a hundred attendants. */
 const MAX_ROOMS = 32
 const MAX_ATTENDANTS = 256
+const MAX_NAME = 128
 
 export const startRooms: DiscoverySource = (context) => {
   const { sbot, manager, log } = context
@@ -49,7 +50,9 @@ export const startRooms: DiscoverySource = (context) => {
     const stopReading = readStream(context, 'ssb-room-client', () => discoveredAttendants(), {
       onItem: (attendant) => {
         const room = parseFeedId(memberOf(attendant, 'room'))
-        if (room !== null) attendantsOf(room)?.hear(memberOf(attendant, 'address'))
+        if (room === null) return
+        attendantsOf(room)?.hear(memberOf(attendant, 'address'))
+        nameRoom(context, attendant)
       },
     })
     return () => {
@@ -73,6 +76,18 @@ function openRoom(context: DiscoveryContext, room: FeedId): Announced {
     isGone: (address, peer) => findRoute(manager, address, peer) === undefined,
     isNews: (address, peer) => !isHeld(manager, address, peer),
   })
+}
+
+/** What the pages of apps show beside an attendant. */
+function nameRoom({ manager }: DiscoveryContext, attendant: unknown): void {
+  const name = memberOf(attendant, 'roomName')
+  if (typeof name !== 'string' || name === '' || name.length > MAX_NAME) return
+  const address = memberOf(attendant, 'address')
+  const [parsed] = typeof address === 'string' ? parseAddress(address) : []
+  const route = parsed && manager.internal.store.getState().routes.get(parsed.address)
+  // What somebody keeps with a stored route is his.
+  if (!route || route.isStored || route.data?.roomName === name) return
+  manager.internal.annotate(route.address, { ...route.data, roomName: name }, route.isAutomatic)
 }
 
 function findRoute(manager: ConnectionManager, address: Address, peer: FeedId) {

@@ -23,7 +23,7 @@ function begin(options: SceneOptions = {}) {
     made.flush()
     return rpc
   }
-  return { ...made, stop, attends, enter, route: (who: Person) => made.manager.peer.get(who.id)?.routes[0] }
+  return { ...made, streams, stop, attends, enter, route: (who: Person) => made.manager.peer.get(who.id)?.routes[0] }
 }
 
 test('an attendant is a route through the room, and is not written to the disk', (t) => {
@@ -36,6 +36,17 @@ test('an attendant is a route through the room, and is not written to the disk',
   manager.connections.start()
   flush()
   t.deepEqual(newDials(), [via(alice)])
+  t.end()
+})
+
+test('an attendant carries the name of the room, as the pages of apps show it, and a name that is none harms nobody', (t) => {
+  const { attends, streams, manager, enter } = begin()
+  enter()
+  attends(alice)
+  for (const roomName of [null, 7, 'x'.repeat(10_000)])
+    streams.last.push({ address: via(bob), key: bob.id, room: room.id, roomName })
+  const dataOf = (who: Person) => manager.internal.store.getState().routes.get(via(who))?.data
+  t.deepEqual([dataOf(alice), dataOf(bob)], [{ roomName: 'a room' }, null])
   t.end()
 })
 
