@@ -1421,6 +1421,29 @@ test('what others announce is staged too: a neighbour, an attendant of a room', 
   t.end()
 })
 
+test('an attendant is known by his room, and by its name, before and while he is connected (1.1: Manyverse)', async (t) => {
+  const { conn, manager, tunnelTo, clock, dial } = setUp()
+  conn.remember(bob.address, { type: 'room', name: 'a room' })
+  const tunnel = tunnelTo(alice, bob)
+  manager.peer.addRoute({ address: tunnel, isStored: false, source: 'room' })
+  const look = (data: HubData | StagedEntry[1] | undefined) => [data?.type, data?.room, data?.roomName, data?.key]
+  const expected = ['room-attendant', bob.id, 'a room', alice.id]
+  t.deepEqual(look(conn.staging().get(tunnel)), expected)
+  void conn.connect(tunnel)
+  clock.flush()
+  dial(tunnel).accept()
+  t.deepEqual(look(conn.hub().get(tunnel)), expected)
+  t.equal(conn.hub().get(tunnel)?.inferredType, undefined)
+  t.end()
+})
+
+test('a pub that was found in messages is one (1.1: Patchwork)', (t) => {
+  const { conn, manager } = setUp()
+  manager.peer.addRoute({ address: alice.address, source: 'pub' })
+  t.equal(conn.db().get(alice.address)?.type, 'pub')
+  t.end()
+})
+
 test('stagedPeers() gives the whole list at once, then after each change, one list for a turn', (t) => {
   const { conn, clock } = setUp()
   const staged = collect<StagedEntry[]>(conn.stagedPeers())

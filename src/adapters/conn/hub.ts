@@ -12,6 +12,7 @@ import type { Address, EpochMs, FeedId, Peer } from '../../core/types'
 import { EventSource, SnapshotSource, type Source } from '../../shell/live'
 import { streamAddress } from '../sbot'
 import {
+  announcedAs,
   type ConnContext,
   type ConnData,
   copy,
@@ -121,6 +122,7 @@ export function createHub(
     const remark = remarks.get(peer.id)
     const route = state.routes.get(shown.address)
     const data: HubData = {
+      ...(route && announcedAs(state, route)),
       ...(route && (route.isStored ? dbDataOf(route, peer) : ownData(route))),
       ...given.stagedData(shown.address),
       ...(remark?.data && copy(remark.data)),

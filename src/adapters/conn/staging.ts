@@ -9,6 +9,7 @@ import type { State } from '../../core/table'
 import type { Address, EpochMs, Peer, Route, RouteData } from '../../core/types'
 import { EventSource, SnapshotSource, type Source } from '../../shell/live'
 import {
+  announcedAs,
   autoconnectOf,
   type ConnContext,
   type ConnData,
@@ -72,7 +73,7 @@ export function createStaging({ manager, clock, isOver }: ConnContext) {
       stagingBirth: note?.birth ?? route.addedAt,
       stagingUpdated: note?.updatedAt ?? route.addedAt,
     }
-    return [address, { ...typeOf(route), ...data }]
+    return [address, { ...announcedAs(state, route), ...data }]
   }
 
   function* entries(): IterableIterator<StagedEntry> {
@@ -200,13 +201,6 @@ export function createStaging({ manager, clock, isOver }: ConnContext) {
 /** Announced, or left to the user. */
 function isOffered(route: Route): boolean {
   return route.isAnnounced || route.isLocal || (route.isStored && !route.isAutomatic)
-}
-
-/** What the route says where nobody else has: room clients look for the attendants of a room by these words. */
-function typeOf({ protocol, portal, isLocal }: Route): { type?: string; room?: string } {
-  if (protocol === 'tunnel' && portal !== null) return { type: 'room-attendant', room: portal }
-  if (protocol === 'bt' || protocol === 'dht') return { type: protocol }
-  return isLocal ? { type: 'lan' } : {}
 }
 
 /** Dialed or connected, or about to be. */

@@ -7,6 +7,8 @@ import { parseAddress, withoutSeed } from '../../core/address'
 import { describe, errorInfo, InvalidArgumentError } from '../../core/errors'
 import { isPlainObject, MAX_ROUTE_DATA } from '../../core/options'
 import { own } from '../../core/own'
+import { routesOfPeer } from '../../core/plan'
+import type { State } from '../../core/table'
 import type { Address, EpochMs, FeedId, ParsedRoute, Peer, Route, RouteData, Stats } from '../../core/types'
 import type { ConnectionManager } from '../../manager'
 import type { Clock } from '../../shell/clock'
@@ -217,6 +219,29 @@ export function ownData(route: Route): Record<string, unknown> {
   return copy(data)
 }
 
+/**
+ * What an announced route says by itself, where nobody else has: user interfaces sort by these words, and room clients look
+ * for the attendants of a room by them.
+ */
+export function announcedAs(state: State, route: Route): ConnData {
+  const { protocol, portal, isAnnounced, isLocal } = route
+  if (!isAnnounced && !isLocal) return {}
+  if (protocol === 'tunnel' && portal !== null) {
+    const roomName = nameOf(state, portal)
+    return { type: 'room-attendant', room: portal, ...(roomName === undefined ? {} : { roomName }) }
+  }
+  if (protocol === 'bt' || protocol === 'dht') return { type: protocol }
+  return isLocal ? { type: 'lan' } : {}
+}
+
+/** What a peer is called by whoever remembered it. */
+function nameOf(state: State, id: FeedId): string | undefined {
+  const peer = state.peers.get(id)
+  for (const { data, isStored } of peer ? routesOfPeer(state, peer) : [])
+    if (isStored && typeof data?.name === 'string') return data.name
+  return undefined
+}
+
 /** A copy that the reader may do with as he likes. */
 export function copy(data: RouteData): Record<string, unknown> {
   return JSON.parse(JSON.stringify(data)) as Record<string, unknown>
@@ -227,6 +252,7 @@ export function dbDataOf(route: Route, peer: Peer | undefined): DbData {
   const given = ownData(route)
   const bornAt = typeof given.birth === 'number' ? given.birth : route.addedAt
   const data: DbData = { source: route.source, ...given, birth: Math.min(bornAt, route.addedAt), key: route.peer }
+  if (route.source === 'pub' && data.type === undefined) data.type = 'pub'
   if (!route.isAutomatic) data.autoconnect = false
   else if (data.autoconnect !== undefined) data.autoconnect = true
   const changedAt = Math.max(route.lastErrorTime, route.lastConnectionTime, peer ? inUseSince(peer, route.address) : 0)
