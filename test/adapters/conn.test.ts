@@ -1198,6 +1198,18 @@ test('peers() gives the whole list at once, then after each change; pull.take(1)
   t.end()
 })
 
+test('what is remembered of a peer in connection is shown by peers() as well (1.1: Manyverse)', (t) => {
+  const { conn, connected, clock } = setUp()
+  connected(alice.address)
+  const peers = collect(conn.peers())
+  conn.remember(alice.address, { name: 'x', autoconnect: false })
+  clock.flush()
+  const [, list] = peers.items
+  t.deepEqual([list?.[0]?.[1].name, list?.[0]?.[1].autoconnect], ['x', false])
+  t.equal(peers.items.length, 2)
+  t.end()
+})
+
 test('however much happens in a turn, peers() gives one list for it', (t) => {
   const { conn, clock, manager } = setUp()
   const peers = collect(conn.peers())
@@ -1217,6 +1229,10 @@ test('however much happens in a turn, peers() gives one list for it', (t) => {
   for (let i = 0; i < 100; i++) manager.internal.transferred(alice.id)
   clock.flush()
   t.equal(peers.items.length, 2, 'a transfer changes nothing that is shown')
+  conn.remember(dave.address, { name: 'x' })
+  conn.forget(dave.address)
+  clock.flush()
+  t.equal(peers.items.length, 2, 'nor does what is remembered of others')
   t.end()
 })
 

@@ -187,7 +187,7 @@ export function createConn({ manager, sbot, config = {}, clock, whenReady }: Con
   })
   const staging = createStaging(context)
   const hub = createHub(context, { connect: connectTo, disconnect: disconnectFrom, stagedData: staging.dataOf })
-  const db = createDb(context, { whenLoaded, onChange: hub.changed })
+  const db = createDb(context, whenLoaded)
   const query = new ConnQuery(db.db, hub.hub, staging.staging)
   db.adoptRooms()
   const unsubscribe = store.subscribe((action: Action, before: State, after: State) => {

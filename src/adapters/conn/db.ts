@@ -54,14 +54,7 @@ export interface ConnDB {
 /** The source of what was found in messages: whoever wrote that it is a room, nobody asked us to keep it up. */
 const STRANGER = 'pub'
 
-export function createDb(
-  { manager, clock, isOver }: ConnContext,
-  given: {
-    readonly whenLoaded: Promise<true>
-    /** A field of an address has changed that its connection shows too. */
-    readonly onChange: () => void
-  },
-) {
+export function createDb({ manager, clock, isOver }: ConnContext, whenLoaded: Promise<true>) {
   const { internal } = manager
   const { store } = internal
   const events = new EventSource<DbEvent>((event) => event.address)
@@ -105,7 +98,6 @@ export function createDb(
     if (!route) return
     const marked = keepUpRooms(route, data, isAutomatic)
     internal.annotate(address, Object.keys(marked).length > 0 ? marked : null, isAutomatic)
-    given.onChange()
   }
 
   // ---- writing ------------------------------------------------------------------------------------------------------
@@ -151,7 +143,6 @@ export function createDb(
       // Where somebody announces it, or it is in use, it stays, without what was remembered of it.
       internal.annotate(route.address, null, true)
     }
-    if (isKnown) given.onChange()
     return isKnown
   }
 
@@ -231,7 +222,7 @@ export function createDb(
       const routes = peer ? routesOfPeer(state, peer).filter((route) => route.isStored) : []
       return routes.sort(compareRoutesOfPeer)[0]?.address
     },
-    loaded: () => given.whenLoaded,
+    loaded: () => whenLoaded,
     listen: () => events.open(),
   }
 

@@ -319,7 +319,6 @@ export function createHub(
     expect,
     settle,
     follow,
-    changed: (): void => snapshots.changed(),
     close: (): void => {
       events.close()
       snapshots.close()
