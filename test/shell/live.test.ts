@@ -5,7 +5,8 @@ import { runInNewContext } from 'vm'
 import pull = require('pull-stream')
 import test = require('tape')
 
-import { EventSource, KeyedSource, type Readers, type Source } from '../../src/shell/live'
+import { EventSource, KeyedSource, type Readers, SnapshotSource, type Source } from '../../src/shell/live'
+import { virtualClock } from '../../src/testing'
 import { alice, bench, bob, carol, catchThrown, FakeRpc, MINUTE, person, SECOND } from '../support/manager'
 
 type End = Error | true | null
@@ -626,5 +627,63 @@ test('progress() gives how it stands first, and a slow reader the newest only', 
   const { items, isWaiting } = take(slow)
   t.deepEqual(items, [{ phase: 'syncing', peer: alice.id, have: 1_999, want: 2_000 }])
   t.ok(isWaiting, 'and waits for the next')
+  t.end()
+})
+
+test('a snapshot source gives the whole at once, then one for each turn, and nothing is made for nobody', (t) => {
+  const clock = virtualClock()
+  let value = 0
+  let reads = 0
+  const source = new SnapshotSource<number>((fn) => clock.defer(fn))
+  const change = (): void => {
+    value++
+    source.changed()
+  }
+  const open = () =>
+    source.open(() => {
+      reads++
+      return value
+    })
+  change()
+  clock.flush()
+  t.equal(reads, 0, 'nobody reads')
+  const reader = open()
+  t.deepEqual(take(reader, 1).items, [1])
+  for (let i = 0; i < 100; i++) change()
+  const late = open()
+  t.deepEqual(take(late, 1).items, [101], 'the first one at once, in the middle of a turn too')
+  t.equal(reads, 2)
+  t.ok(take(reader, 1).isWaiting, 'the others when it is over')
+  clock.flush()
+  t.equal(reads, 3, 'one for the hundred')
+  clock.flush()
+  t.equal(reads, 3)
+  change()
+  clock.flush()
+  change()
+  clock.flush()
+  t.deepEqual(take(late, 1).items, [103], 'whoever is slow is given the newest only')
+  t.ok(take(late, 1).isWaiting)
+  t.end()
+})
+
+test('a snapshot source ends for present and later readers, and lets go of who stops', (t) => {
+  const clock = virtualClock()
+  let reads = 0
+  const source = new SnapshotSource<number>((fn) => clock.defer(fn))
+  const open = () => source.open(() => ++reads)
+  const [gone, present] = [open(), open()]
+  take(gone, 1)
+  gone(true, () => {})
+  take(present, 1)
+  source.changed()
+  clock.flush()
+  t.equal(reads, 2, 'nobody waits: nothing is made')
+  source.close()
+  t.equal(take(present, 1).end, true)
+  t.equal(take(open(), 1).end, true)
+  source.changed()
+  clock.flush()
+  t.equal(reads, 2)
   t.end()
 })
