@@ -684,7 +684,11 @@ function typeErrors(samples: readonly Sample[]): string[] {
     ...options,
     noUnusedLocals: false,
     target: ts.ScriptTarget.ES2022,
-    paths: { 'sbot-connection-manager': ['./src/index.ts'], 'sbot-connection-manager/testing': ['./src/testing.ts'] },
+    paths: {
+      'sbot-connection-manager': ['./src/index.ts'],
+      'sbot-connection-manager/conn': ['./src/conn.ts'],
+      'sbot-connection-manager/testing': ['./src/testing.ts'],
+    },
     baseUrl: ROOT,
   }
   const host = ts.createCompilerHost(compilerOptions)
