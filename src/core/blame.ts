@@ -107,11 +107,24 @@ export function layersDownAbove(state: Pick<State, 'layers'>, route: Route): rea
 /**
  * Until when a layer that is down keeps a route from being dialed. A host is no reason to keep away for longer than the
  * route's own backoff could: whoever names a friend's host under keys of his own would keep us from the friend.
+ *
+ * Who has failed since the layer went down waits a moment longer than who has not, and the last to fail longest: else the
+ * one that the order prefers would be every probe, and if that one is dead the layer would never be seen to work.
  */
 export function layerHolds(state: Pick<State, 'options'>, layer: Layer, route: Route, peer: Peer): EpochMs {
-  if (!layer.key.startsWith('host:')) return layer.retryAt
+  const retryAt = layer.retryAt + turnDelay(layer, route)
+  if (!layer.key.startsWith('host:')) return retryAt
   const ceiling = backoffCeiling(state.options, peer.priority, peer.isLongTerm)
-  return Math.min(layer.retryAt, Math.max(layer.since, route.lastErrorTime) + ceiling)
+  return Math.min(retryAt, Math.max(layer.since, route.lastErrorTime) + ceiling)
+}
+
+/** Short beside the pauses between probes, long enough for the one before it to begin. */
+const MAX_TURN_DELAY_MS = 2_000
+
+function turnDelay({ since, retryAt, suspects }: Layer, route: Route): DurationMs {
+  if (retryAt <= since || !suspects.has(route.address)) return 0
+  const recency = Math.min(1, Math.max(0, (route.lastErrorTime - since) / (retryAt - since)))
+  return Math.ceil(1 + recency * (MAX_TURN_DELAY_MS - 1))
 }
 
 /** The next probe of a layer is not before this, once a dial through it has begun: its outcome says when. */

@@ -277,6 +277,7 @@ test('every eligible route is tried within a bounded time', (t) => {
     readonly title: string
     readonly mix: readonly Behaviour[]
     readonly bound: (count: number) => number
+    readonly seed?: number
   }[] = [
     { title: 'all refuse', mix: ['refuses'], bound: () => 30 * SECOND },
     // Our link is thought to be down, and probed at most once a minute.
@@ -288,9 +289,15 @@ test('every eligible route is tried within a bounded time', (t) => {
     },
     // Who answers stays for half an hour; a given lane has its turn within 96 dials.
     { title: 'all answer', mix: ['answers'], bound: (count) => (count + 96) * 15 * MINUTE },
+    {
+      title: 'one that starved while those that the order prefers were every probe of their transport',
+      mix: ['refuses', 'isSilent'],
+      bound: (count) => (2 * count + 10) * MINUTE,
+      seed: 14,
+    },
     { title: 'all kinds', mix: ['refuses', 'isSilent', 'answers'], bound: (count) => (2 * count + 70) * MINUTE },
   ]
-  for (const { title, mix, bound } of bounds) {
+  for (const { title, mix, bound, seed = SEED } of bounds) {
     let worst = 0
     const result = fc.check(
       fc.property(fc.array(contender, { minLength: 1, maxLength: 24 }), fc.nat(99), (contenders, salt) => {
@@ -321,10 +328,10 @@ test('every eligible route is tried within a bounded time', (t) => {
           worst = Math.max(worst, at / limit)
         }
       }),
-      { seed: SEED, numRuns: 25 },
+      { seed, numRuns: 25 },
     )
     const error = result.errorInstance instanceof Error ? result.errorInstance.message : ''
-    t.notOk(result.failed, `${title}: at most ${Math.round(worst * 100)} % of the bound (SEED=${SEED}) ${error}`)
+    t.notOk(result.failed, `${title}: at most ${Math.round(worst * 100)} % of the bound (SEED=${seed}) ${error}`)
     if (result.failed) t.comment(JSON.stringify(result.counterexample))
   }
   t.end()

@@ -636,6 +636,7 @@ export const hostThrottle: CheckerFactory = (world, report) => {
       const isVouchedFor =
         route.isLocal ||
         route.isProven ||
+        route.sources.has('seed') ||
         dial.cause === 'request' ||
         (dial.cause === 'initialSync' && book.sync?.peer === dial.peer) ||
         book.longTerm.has(dial.peer) ||
