@@ -12,6 +12,7 @@ import gossip = require('ssb-gossip')
 import Manager = require('../../src/index')
 
 import { collect, eventually } from '../support/eventually'
+import { database } from '../support/legacy'
 import { bootStack, closeAll, connect, type Stack, type StackOptions } from '../support/stack'
 
 interface GossipPeer {
@@ -36,27 +37,6 @@ interface Sbot {
   readonly connect: Manager.ConnectToPeer
   readonly close: { hook(hook: (this: unknown, fn: (...args: unknown[]) => void, args: unknown[]) => void): void }
   on(event: 'rpc:connect', listener: (rpc: { readonly id: string }, isClient: boolean) => void): void
-}
-
-/** What ssb-gossip asks of a database. */
-const database = {
-  name: 'database',
-  version: '1.0.0',
-  manifest: {},
-  init(sbot: Record<string, unknown>): void {
-    Object.assign(sbot, { ready: () => true, post: () => {}, status: hookable(() => ({})) })
-  },
-}
-
-function hookable(fn: () => object) {
-  let current = fn
-  const outer = (): object => current()
-  return Object.assign(outer, {
-    hook: (hook: (fn: () => object, args: []) => object) => {
-      const inner = current
-      current = () => hook(inner, [])
-    },
-  })
 }
 
 /** The plugin that a user would write. The manager is handed out for the test only. */

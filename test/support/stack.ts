@@ -437,6 +437,8 @@ function isNoise(first: unknown, previous: unknown): boolean {
   if (typeof first === 'string') {
     // multiserver, when a handshake fails: this line, then the error in a call of its own.
     if (first.startsWith('server error, from')) return true
+    // ssb-ref, at the first call of each function that it would rather not have.
+    if (first.startsWith('Trace: deprecated api used')) return true
     // ssb-ebt, when the other side has none, or goes in the middle.
     return first.startsWith('rpc.ebt.replicate exception') || first.includes('does not support RPC ebt.')
   }
