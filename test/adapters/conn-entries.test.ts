@@ -163,6 +163,21 @@ for (const version of STACK_VERSIONS) {
     t.deepEqual(existsSync(home) ? readdirSync(home) : null, before, 'nothing in the home folder')
   })
 
+  test(`${name}: gossip.connections is how many slots net has, where maxByType does not say it`, async (t) => {
+    const rows: [Record<string, unknown>, number][] = [
+      [{ gossip: { connections: 7 } }, 7],
+      [{ gossip: { connections: '0' } }, 0],
+      [{ gossip: { connections: 7 }, connectionManager: { maxByType: { net: 4 } } }, 4],
+      [{ gossip: { connections: 7 }, connectionManager: { maxByType: { ws: 4 } } }, 7],
+      [{ gossip: { connections: 'many' } }, 3],
+    ]
+    for (const [config, net] of rows) {
+      const stack = await boot('slots', { config: { ...QUIET, ...config } })
+      t.equal(manager(stack).connections.status().classes.net?.max, net, JSON.stringify(config))
+      await stack.close()
+    }
+  })
+
   test(`${name}: 50 times start and stop leave no timer, listener or poll behind`, async (t) => {
     const bob = await boot('bob')
     const stack = await boot('cycles')
