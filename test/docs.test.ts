@@ -614,6 +614,23 @@ function sourceFiles(folder = 'src'): string[] {
 
 const sources = new Map(sourceFiles().map((file) => [file, readFileSync(join(ROOT, file), 'utf8')]))
 
+/** Of all tests, without the version of the stack that some begin with. Those that are put together otherwise are not there. */
+function titlesOfTests(): Set<string> {
+  const titles = new Set<string>()
+  const visit = (node: ts.Node): void => {
+    ts.forEachChild(node, visit)
+    if (!ts.isCallExpression(node) || node.expression.getText() !== 'test') return
+    const [title] = node.arguments
+    if (title && ts.isStringLiteralLike(title)) titles.add(title.text)
+    if (title && ts.isTemplateExpression(title) && title.head.text === '' && title.templateSpans.length === 1)
+      titles.add(title.templateSpans[0]?.literal.text.replace(/^: /, '') ?? '')
+  }
+  for (const file of sourceFiles('test'))
+    if (file.endsWith('.test.ts'))
+      visit(ts.createSourceFile(file, readFileSync(join(ROOT, file), 'utf8'), ts.ScriptTarget.ES2022, true))
+  return titles
+}
+
 /** Everything that a pattern's first group finds in the sources. */
 function inSources(pattern: RegExp, isIncluded: (file: string) => boolean = () => true): string[] {
   const found = new Set<string>()
@@ -857,6 +874,35 @@ test('error codes, reasons and debug namespaces are those of the code', (t) => {
   const namespaces = inSources(/createDebug\('([^']+)'\)/g)
   const listed = new Set(textOf('README.md').match(/ssb:conn(?:ection-manager:|-)[a-z]+/g))
   t.deepEqual(sorted(listed), namespaces, 'debug namespaces')
+  t.end()
+})
+
+test('the comparison cites tests that there are, and the README says the same in the same words', (t) => {
+  const titles = titlesOfTests()
+  const benchmarks = textOf('bench/rows.ts')
+  const rows = rowsOf(textOf('docs/comparison.md'))
+  t.ok(rows.length > 20)
+  for (const row of rows) {
+    const [feature = '', , , , shownBy = ''] = row
+    const cited = codesIn(shownBy.replace(/`[\w/.-]+\.js:\d+` `[^`]+`/g, ''))
+    t.equal(row.length, 5, `${feature}: five cells`)
+    t.ok(cited.length > 0, `${feature}: something shows it`)
+    const measured = /^(.*) \(`npm run bench`\)$/.exec(feature)?.[1]
+    if (measured !== undefined) t.ok(benchmarks.includes(`title: '${measured}'`), `${feature}: it is measured`)
+    t.deepEqual(
+      cited.filter((title) => !titles.has(title)),
+      [],
+      feature,
+    )
+  }
+  const all = rows.map((row) => row.slice(0, 4).join(' | '))
+  const some = rowsOf(sectionOf('README.md', 'Comparison')).map((row) => row.join(' | '))
+  t.ok(some.length > 0)
+  t.deepEqual(
+    some.filter((row) => !all.includes(row)),
+    [],
+  )
+  t.equal(new Set(all.map((row) => row.split(' | ')[0])).size, all.length, 'one row for each feature')
   t.end()
 })
 
