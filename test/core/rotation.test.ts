@@ -347,3 +347,33 @@ test('the times are options', (t) => {
   t.equal(world.state.classes.net?.nextRotationAt, world.now + 7)
   t.end()
 })
+
+// ---- rooms ----------------------------------------------------------------------------------------------------------------
+
+test('a room that a tunnel goes through makes room for nobody, and is the last of a surplus', (t) => {
+  const world = World.started(slots({ net: 2, tunnel: 1 }))
+  up(world, 'room')
+  world.now += SECOND
+  up(world, 'alice')
+  up(world, 'zoe/tunnel-room')
+  world.add('bob')
+  const effects = world.elapse(2 * HOUR).map(({ effect }) => effect)
+  t.equal(effects.includes('close room rotation'), false, effects.join('; '))
+  t.equal(effects.includes('close alice rotation'), true, 'somebody else does, though the room is older')
+
+  const surplus = World.started(slots({ net: 2, tunnel: 1 }))
+  up(surplus, 'alice')
+  surplus.now += SECOND
+  up(surplus, 'room')
+  up(surplus, 'zoe/tunnel-room')
+  surplus.setMax({ net: 1 })
+  t.deepEqual(surplus.settle(), ['close alice surplus'], 'of equals the newest would go: here that is the room')
+
+  const without = World.started(slots({ net: 2, tunnel: 1 }))
+  up(without, 'alice')
+  without.now += SECOND
+  up(without, 'room')
+  without.setMax({ net: 1 })
+  t.deepEqual(without.settle(), ['close room surplus'], 'a room without a tunnel is a peer like others')
+  t.end()
+})
