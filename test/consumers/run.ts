@@ -79,7 +79,8 @@ const PACKAGES: { readonly [name: string]: readonly TestFile[] } = {
     { name: 'block2.test.js', passes: 6 },
     { name: 'block3.test.js', passes: 3, isRacy: true },
     { name: 'realtime.test.js', passes: 4 },
-    { name: 'server.test.js', passes: 2, flaw: 'ssb-conn reads pub messages of ssb-db 2 only, and this is 1' },
+    // Hangs with ssb-conn, which reads pub messages of ssb-db 2 only.
+    { name: 'server.test.js', passes: 2 },
   ],
   'scuttle-testbot': [
     { name: 'color-log.js', passes: 0 },

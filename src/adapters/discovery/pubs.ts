@@ -4,7 +4,8 @@
  * and no more than are needed, a few at a time with a pause: a start costs neither the event loop nor a phone's disk much.
  *
  * Anybody whom we replicate can write such a message, so nobody gets to name more than a few, and the manager takes them
- * for a stranger's word: LOW, hosts of our own network dropped.
+ * for a stranger's word: LOW, hosts of our own network dropped. What we have announced ourselves is our own word: ssb-invite
+ * does so for the pub of each invite that was accepted, and after a recovery of the account it is the way back there.
  */
 import { isStrangerSafe, parseAddress } from '../../core/address'
 import type { Address, ParsedRoute } from '../../core/types'
@@ -57,7 +58,7 @@ export const startPubs: DiscoverySource = (context) => {
 }
 
 function readPubs(context: DiscoveryContext, database: Log): () => void {
-  const { manager, clock } = context
+  const { sbot, manager, clock } = context
   const progress = progressOf.get(database.identity) ?? makeProgress()
   progressOf.set(database.identity, progress)
   const stops: (() => void)[] = []
@@ -66,13 +67,14 @@ function readPubs(context: DiscoveryContext, database: Log): () => void {
   const learn = (message: unknown, maxRoutes: number): void => {
     const address = memberOf(memberOf(memberOf(message, 'value'), 'content'), 'address')
     const author = authorOf(message) ?? ''
-    for (const route of routesOf(address)) {
+    const isOurs = author !== '' && author === sbot.id
+    for (const route of routesOf(address, isOurs)) {
       const count = progress.countByAuthor.get(author) ?? 0
       if (progress.routes.has(route.address) || progress.routes.size >= maxRoutes || count >= MAX_ROUTES_PER_AUTHOR)
         continue
       progress.routes.add(route.address)
       progress.countByAuthor.set(author, count + 1)
-      manager.peer.addRoute({ address: route.address, source: 'pub' })
+      manager.peer.addRoute({ address: route.address, source: isOurs ? 'invite' : 'pub' })
     }
   }
 
@@ -141,10 +143,10 @@ function isWanted(settings: Settings): boolean {
 }
 
 /** The routes of an announcement that are worth telling; those that the manager would drop must not count. */
-function routesOf(address: unknown): readonly ParsedRoute[] {
+function routesOf(address: unknown, isOurs: boolean): readonly ParsedRoute[] {
   if (address === undefined || address === null) return []
   try {
-    return parseAddress(address).filter(isStrangerSafe)
+    return parseAddress(address).filter((route) => isOurs || isStrangerSafe(route))
   } catch {
     return []
   }

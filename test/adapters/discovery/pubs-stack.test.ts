@@ -6,9 +6,11 @@ import db1 = require('ssb-db')
 import conn = require('../../../src/conn')
 import type Manager = require('../../../src/index')
 
+import { type Keys, generate as newKeys } from 'ssb-keys'
+
 import { isStrangerSafe, parseAddress } from '../../../src/core/address'
 import { eventually } from '../../support/eventually'
-import { ask, bootStack, publish, type Stack, type StackOptions, type StackVersion } from '../../support/stack'
+import { ask, bootStack, type Stack, type StackOptions, type StackVersion } from '../../support/stack'
 
 interface Row {
   readonly name: string
@@ -17,6 +19,9 @@ interface Row {
   readonly announce: (stack: Stack, address: unknown) => Promise<unknown>
 }
 
+/** A feed that we replicate. */
+const somebody = newKeys()
+
 const ofPub = (address: unknown) => ({ type: 'pub', address })
 
 const ROWS: readonly Row[] = [
@@ -24,13 +29,15 @@ const ROWS: readonly Row[] = [
     name: `ssb-db2 on secret-stack ${version}`,
     version,
     options: { withDb: true },
-    announce: (stack: Stack, address: unknown) => publish(stack, ofPub(address)),
+    announce: (stack: Stack, address: unknown) =>
+      ask(stack.ssb, 'db.create', { keys: somebody, feedFormat: 'classic', content: ofPub(address) }),
   })),
   {
     name: 'ssb-db on secret-stack 6',
     version: 6,
     options: { plugins: [db1] },
-    announce: (stack, address) => ask(stack.ssb, 'publish', ofPub(address)),
+    announce: (stack, address) =>
+      ask((stack.ssb as unknown as { createFeed(keys: Keys): object }).createFeed(somebody), 'publish', ofPub(address)),
   },
 ]
 

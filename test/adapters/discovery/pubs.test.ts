@@ -81,9 +81,11 @@ class FakeLog {
   }
 }
 
-function begin(messages: Message[], config: object = {}, kind: 'asDb1' | 'asDb2' = 'asDb2') {
+const ME = carol.id
+
+function begin(messages: Message[], config: object = {}, kind: 'asDb1' | 'asDb2' = 'asDb2', selfId?: string) {
   const database = new FakeLog(messages)
-  const made = scene({ plugins: database[kind](), config })
+  const made = scene({ plugins: database[kind](), config, ...(selfId === undefined ? {} : { selfId }) })
   const start = () => made.start(startPubs)
   const stop = start()
   return { ...made, database, stop, again: start }
@@ -192,6 +194,23 @@ test('a stranger does not send us into our own network', (t) => {
   const { clock, routes } = begin([...private_, pub(`unix:/x~shs:${alice.key}`), pub(`net:a.example:1~noauth`)])
   clock.advance(10_000)
   t.deepEqual(routes(), [])
+  t.end()
+})
+
+test('what we have announced ourselves is our own word: wherever it is, and with the priority of an invite', (t) => {
+  const { clock, manager } = begin([pub(alice.by('net', '127.0.0.1'), ME), pub(bob.address)], {}, 'asDb2', ME)
+  clock.advance(10_000)
+  const of = (id: string) => {
+    const peer = manager.peer.get(id)
+    return [peer?.routes[0]?.source, peer?.priority]
+  }
+  t.deepEqual(
+    [of(alice.id), of(bob.id)],
+    [
+      ['invite', 'MEDIUM'],
+      ['pub', 'LOW'],
+    ],
+  )
   t.end()
 })
 
