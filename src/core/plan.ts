@@ -459,17 +459,19 @@ function isExempt({ peer, connection }: Held): boolean {
   return peer.isLongTerm || connection.cause === 'request'
 }
 
-/** A room that goes takes every tunnel through it along: it makes room for nobody, and is the last of a surplus. */
-function carriesTunnel(state: State, room: FeedId): boolean {
-  for (const id of state.outbound.keys()) {
-    const connection = state.peers.get(id)?.connection
-    const address = connection?.status === 'connected' || connection?.status === 'closing' ? connection.address : null
-    if (address !== null && state.routes.get(address)?.portal === room) return true
+/** Rooms that tunnels go through. One that goes takes them along: it makes room for nobody, and is the last of a surplus. */
+function roomsInUse(state: State): ReadonlySet<FeedId> {
+  const rooms = new Set<FeedId>()
+  for (const { connection } of state.active.keys()) {
+    if (connection.status === 'idle') continue
+    const dialed = connection.status === 'dialing' ? attemptsOf(connection) : [connection]
+    for (const { address } of dialed) {
+      // The records are in a large tree; most addresses show that it need not be asked.
+      const portal = address?.startsWith('tunnel:') ? state.routes.get(address)?.portal : null
+      if (portal) rooms.add(portal)
+    }
   }
-  for (const peer of state.active.keys())
-    for (const attempt of attemptsOf(peer.connection))
-      if (state.routes.get(attempt.address)?.portal === room) return true
-  return false
+  return rooms
 }
 
 /** Lowest priority first, then the newest. */
@@ -495,8 +497,8 @@ function planSurplus(draft: Draft): void {
     const scheduled = held(state, name).filter((each) => !isExempt(each) && !draft.taken.has(each.peer.id))
     const surplus = scheduled.length - max
     if (surplus <= 0) continue
-    const isRoom = new Set(scheduled.filter((each) => carriesTunnel(state, each.peer.id)))
-    scheduled.sort((a, b) => Number(isRoom.has(a)) - Number(isRoom.has(b)) || worstHeldFirst(a, b))
+    const rooms = roomsInUse(state)
+    scheduled.sort((a, b) => Number(rooms.has(a.peer.id)) - Number(rooms.has(b.peer.id)) || worstHeldFirst(a, b))
     for (const each of scheduled.slice(0, surplus)) close(draft, each.peer, 'surplus')
   }
 }
@@ -512,13 +514,14 @@ function mayRotateAt({ connection }: Held, state: State): EpochMs {
 function planRotation(draft: Draft): void {
   const { state, now } = draft
   if (state.isBusy) return
+  const rooms = roomsInUse(state)
   for (const name of openQueues(state.options).slice(1)) {
     const { connected, dialing, closing } = occupancyOf(state, name)
     if (connected < slotsMax(state.options, name) || dialing > 0 || closing > 0) continue
     const present = held(state, name)
     // Somebody is being hung up on: there will be room.
     if (present.some((each) => draft.taken.has(each.peer.id))) continue
-    const victims = present.filter((each) => !isExempt(each) && !carriesTunnel(state, each.peer.id))
+    const victims = present.filter((each) => !isExempt(each) && !rooms.has(each.peer.id))
     if (victims.length === 0) continue
     let at = Number.POSITIVE_INFINITY
     for (const each of victims) at = Math.min(at, mayRotateAt(each, state))
