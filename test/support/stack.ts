@@ -95,7 +95,11 @@ export async function bootStack(options: StackOptions): Promise<Stack> {
   }
   const sections: Record<string, unknown> = { friends: { hops: 2 }, ...options.config }
   const flat = { ...shared, ...sections }
-  const foreign = [require('ssb-master'), ...(options.withDb ? databasePlugins() : []), ...(options.plugins ?? [])]
+  const foreign = [
+    require('ssb-master'),
+    ...(options.withDb ? [...databasePlugins(), requestFeeds] : []),
+    ...(options.plugins ?? []),
+  ]
   const own = options.ownPlugins ?? []
   const adapted = version === 8 ? foreign.map((plugin) => withFlatConfig(plugin, flat)) : foreign
 
@@ -178,19 +182,21 @@ function withFlatConfig(plugin: object, flat: object): object {
   })
 }
 
-/** Required when wanted: they take most of a second to load. */
-function databasePlugins(): object[] {
+/** `ssb-db2-6` is version 6 of ssb-db2, the last that the older plugins ask for. */
+export type DatabasePackage = 'ssb-db2' | 'ssb-db2-6'
+
+/** The database with ssb-ebt and ssb-friends; nothing requests feeds. Required when wanted: they take most of a second to load. */
+export function databasePlugins(database: DatabasePackage = 'ssb-db2'): object[] {
   return [
-    require('ssb-db2/core'),
+    require(`${database}/core`),
     require('ssb-classic'),
     require('ssb-box'),
-    require('ssb-db2/compat/publish'),
-    require('ssb-db2/compat/post'),
-    require('ssb-db2/compat/ebt'),
-    require('ssb-db2/compat/db'),
+    require(`${database}/compat/publish`),
+    require(`${database}/compat/post`),
+    require(`${database}/compat/ebt`),
+    require(`${database}/compat/db`),
     require('ssb-ebt'),
     require('ssb-friends'),
-    requestFeeds,
   ]
 }
 
@@ -204,7 +210,7 @@ interface DatabaseApi {
 }
 
 /** The bit of a replication scheduler that friends need to find each other's messages. */
-const requestFeeds = {
+export const requestFeeds = {
   name: 'testRequestFeeds',
   init(ssb: DatabaseApi, config: { friends: { hops: number } }): void {
     ssb.ebt.request(ssb.id, true)
