@@ -41,8 +41,11 @@ export interface StackOptions {
   readonly global?: Readonly<Record<string, unknown>>
   /** Network key, base64. One per process unless given, so that the stacks of a test can talk. */
   readonly shs?: string
-  /** Adds ssb-db2, ssb-ebt and ssb-friends, and requests the feeds of oneself and of all within two hops. */
-  readonly withDb?: boolean
+  /**
+   * Adds ssb-db2, ssb-ebt and ssb-friends, and requests the feeds of oneself and of all within two hops; `'unrequested'`
+   * leaves that to a plugin of the test.
+   */
+  readonly withDb?: boolean | 'unrequested'
   /** Of an earlier stack, to restart it. */
   readonly port?: number
   readonly path?: string
@@ -97,7 +100,8 @@ export async function bootStack(options: StackOptions): Promise<Stack> {
   const flat = { ...shared, ...sections }
   const foreign = [
     require('ssb-master'),
-    ...(options.withDb ? [...databasePlugins(), requestFeeds] : []),
+    ...(options.withDb ? databasePlugins() : []),
+    ...(options.withDb === true ? [requestFeeds] : []),
     ...(options.plugins ?? []),
   ]
   const own = options.ownPlugins ?? []
