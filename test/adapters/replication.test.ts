@@ -745,6 +745,86 @@ test('when the scheduler’s source ends, the clocks are asked again', async (t)
   t.end()
 })
 
+/** A scheduler whose progress says what the test wants. */
+function scheduled(world: World) {
+  const asked: unknown[] = []
+  let push: (item: object) => void = () => {}
+  world.sbot.replicationScheduler = {
+    progress: (options: unknown): pull.Source<unknown> => {
+      asked.push(options)
+      const items: object[] = []
+      let waiting: Parameters<pull.Source<unknown>>[1] | null = null
+      const read = (): void => {
+        if (!waiting || items.length === 0) return
+        const cb = waiting
+        waiting = null
+        cb(null, items.shift())
+      }
+      push = (item) => {
+        items.push(item)
+        read()
+      }
+      return (abort, cb) => {
+        if (abort) return cb(abort)
+        waiting = cb
+        read()
+      }
+    },
+  }
+  return { asked, push: (item: object) => push(item) }
+}
+
+test('the scheduler is asked about the kept peer; when that one stalls, the next is dialed', async (t) => {
+  let scheduler: ReturnType<typeof scheduled> | null = null
+  const w = await syncing((world) => {
+    scheduler = scheduled(world)
+  })
+  const { asked, push } = scheduler as unknown as ReturnType<typeof scheduled>
+  t.deepEqual(asked, [{ peer: alice.id, live: true, patient: false }])
+  w.add(bob.address)
+  push({ phase: 'waiting', have: null, want: null, peer: alice.id, caughtUp: false, stalled: false })
+  await w.run(MINUTE)
+  t.equal(w.last().peer, alice.id, 'nothing is known yet: no verdict')
+  push({ phase: 'stalled', have: 3, want: 9, peer: alice.id, caughtUp: false, stalled: true })
+  await w.run(SECOND)
+  t.ok(w.progress.some((each) => each.phase === 'stalled' && each.peer === alice.id && each.want === 9))
+  t.deepEqual(asked[1], { peer: bob.id, live: true, patient: false })
+  t.equal(w.last().peer, bob.id)
+  push({ phase: 'caughtUp', have: 9, want: 9, peer: bob.id, caughtUp: true, stalled: false })
+  t.deepEqual(w.last(), { phase: 'caughtUp', peer: bob.id, have: 9, want: 9 })
+  await w.run(0)
+  t.equal(w.timers.size, 0)
+  t.end()
+})
+
+test('with one who was asked for by name the scheduler is asked for patience', async (t) => {
+  const w = world()
+  const { asked } = scheduled(w)
+  w.add(alice.address)
+  w.manager.initialSync.start(alice.id)
+  await w.run(0)
+  t.deepEqual(asked, [{ peer: alice.id, live: true, patient: true }])
+  w.stop()
+  t.end()
+})
+
+test('a scheduler that has not been started requests nothing: the clocks are asked instead', async (t) => {
+  let scheduler: ReturnType<typeof scheduled> | null = null
+  const w = await syncing((world) => {
+    scheduler = scheduled(world)
+  })
+  const { asked, push } = scheduler as unknown as ReturnType<typeof scheduled>
+  push({ phase: 'stopped', have: null, want: null, peer: alice.id, caughtUp: false, stalled: false })
+  await w.run(2 * SECOND)
+  t.deepEqual(w.last(), { phase: 'syncing', peer: alice.id, have: 0, want: 200 })
+  t.equal(asked.length, 1)
+  w.arrives(friend.id, 200)
+  await w.run(5 * SECOND)
+  t.equal(w.last().phase, 'caughtUp')
+  t.equal(w.timers.size, 0)
+  t.end()
+})
+
 test('the old scheduler has no progress: it is passed over', async (t) => {
   const w = await syncing((world) => {
     world.sbot.replicationScheduler = { start: () => {}, reconfigure: () => {} }
