@@ -63,3 +63,23 @@ declare module 'ssb-room-client' {
   const plugins: object[]
   export = plugins
 }
+
+declare module 'layered-graph' {
+  type Layer = (from: string | object, to?: string, value?: number | null) => unknown
+  interface LayeredGraph {
+    createLayer(name: string): Layer
+    onReady(fn: () => void): void
+    onEdge(fn: (from: string, to: string, value: number | null) => void): () => void
+    getHops(options?: object): Record<string, number>
+    getGraph(): Record<string, Record<string, number | null>>
+    hopStream(options?: object): unknown
+    reset(): void
+  }
+  function create(options: { start: string; max: number }): LayeredGraph
+  export = create
+}
+
+declare module 'ssb-replication-scheduler' {
+  const plugin: { init(sbot: object, config: object): { start(): void; reconfigure(options: object): void } }
+  export = plugin
+}
