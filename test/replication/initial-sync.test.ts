@@ -13,9 +13,9 @@ import { generate } from 'ssb-keys'
 import test = require('tape')
 
 import Manager = require('../../src/index')
+import scheduler = require('../../src/replication-scheduler')
 
-import { createProgress, type ReplicationProgress } from '../../src/replication/progress'
-import { systemClock } from '../../src/shell/clock'
+import type { ReplicationProgress } from '../../src/replication/progress'
 import { type Collected, collect, eventually } from '../support/eventually'
 import { type ServingPeer, startServingPeer } from '../support/serving-peer'
 import { ask, bootStack, follow, type Stack, vectorClock } from '../support/stack'
@@ -25,61 +25,6 @@ const FEEDS = 400
 const MESSAGES = 3
 /** With the source's own feed and the one message of the fresh peer. */
 const TOTAL = FEEDS * MESSAGES + FEEDS + 1
-
-// ---- a scheduler ------------------------------------------------------------------------------------------------------------
-
-interface Ssb {
-  readonly id: string
-  readonly ebt: { request(feed: string, isWanted: boolean): void }
-  readonly friends: { hopStream(options: object): pull.Source<Record<string, number>> }
-  readonly close: { hook(hook: (this: unknown, fn: (...args: unknown[]) => void, args: unknown[]) => void): void }
-}
-
-/** Requests what is within two hops, and tells how that goes. */
-const scheduler = {
-  name: 'replicationScheduler',
-  version: '1.0.0',
-  manifest: { progress: 'source' },
-  init(ssb: Ssb) {
-    const wanted = new Set([ssb.id])
-    const listeners = new Set<() => void>()
-    let isLoaded = false
-    ssb.ebt.request(ssb.id, true)
-    const take = (hops: Record<string, number>): void => {
-      isLoaded = true
-      for (const [feed, distance] of Object.entries(hops)) {
-        if (distance < 0 || distance > 2 || wanted.has(feed)) continue
-        wanted.add(feed)
-        ssb.ebt.request(feed, true)
-      }
-      for (const listener of listeners) listener()
-    }
-    pull(
-      ssb.friends.hopStream({ live: true, old: true }),
-      pull.drain(take, () => {}),
-    )
-    const progress = createProgress({
-      sbot: ssb as never,
-      clock: systemClock,
-      facts: {
-        wanted: () => wanted,
-        formatOf: () => 'classic',
-        isStarted: () => true,
-        isLoaded: () => isLoaded,
-        isSettled: () => true,
-        onChange: (listener) => {
-          listeners.add(listener)
-          return () => listeners.delete(listener)
-        },
-      },
-    })
-    ssb.close.hook(function (fn, args) {
-      progress.close()
-      fn.apply(this, args)
-    })
-    return { progress: progress.open }
-  },
-}
 
 // ---- peers that serve ---------------------------------------------------------------------------------------------------------
 
