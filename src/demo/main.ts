@@ -49,7 +49,8 @@ async function main(): Promise<number> {
   console.error = () => {}
 
   process.stdout.write(
-    'booting six sbots (secret-stack, ssb-db2, ssb-ebt, ssb-friends, sbot-connection-manager/conn) on loopback …\n',
+    'booting six sbots (secret-stack, ssb-db2, ssb-ebt, ssb-friends, sbot-connection-manager/conn and\n' +
+      '/replication-scheduler) on loopback …\n',
   )
   const shs = randomBytes(32).toString('base64')
   const me = await bootSbot({ name: 'me', shs })
@@ -220,6 +221,14 @@ async function main(): Promise<number> {
   process.stdout.write(
     `frank, who is blocked, ${frankHas === 0 ? 'got nothing' : 'GOT SOMETHING'} and ${hasRefused ? 'was refused' : 'never called'}; ` +
       'dave is down and erin hangs: nobody could reach them\n',
+  )
+
+  const { feeds } = me.replication.status()
+  const withNames = (text: string): string =>
+    figures.reduce((so, figure) => so.split(figure.id).join(figure.name), text.split(me.id).join('me'))
+  process.stdout.write(
+    `ssb-ebt was asked for ${feeds.requested} feeds and told of ${feeds.blocked} block: ` +
+      `${[alice.id, frank.id].map((id) => withNames(me.replication.explain(id).text)).join(' ')}\n`,
   )
 
   await Promise.all([...friends(), frank].map((each) => each.close()))

@@ -1,5 +1,6 @@
 /**
- * Real sbots for the demo, in this process and on loopback: secret-stack, ssb-db2, ssb-ebt, ssb-friends and `/conn`.
+ * Real sbots for the demo, in this process and on loopback: secret-stack, ssb-db2, ssb-ebt, ssb-friends, `/conn`
+ * and `/replication-scheduler`.
  * Needs the development dependencies, so it is not part of the published package.
  */
 import { mkdtempSync, rmSync } from 'fs'
@@ -7,12 +8,12 @@ import { createServer, type Server, type Socket } from 'net'
 import { tmpdir } from 'os'
 import { join } from 'path'
 
-import pull = require('pull-stream')
 import SecretStack = require('secret-stack')
 
 import { loadOrCreateSync } from 'ssb-keys'
 
 import plugins = require('../conn')
+import replicationScheduler = require('../replication-scheduler')
 
 import type Manager = require('../index')
 
@@ -20,6 +21,12 @@ import type Manager = require('../index')
 export interface Conn {
   start(): PromiseLike<unknown>
   remember(address: string, data?: object): void
+}
+
+/** What the demo asks the replication scheduler. */
+export interface Replication {
+  status(): { readonly feeds: { readonly requested: number; readonly blocked: number } }
+  explain(feed: string): { readonly text: string }
 }
 
 type Api = Pick<Manager.ConnectionManager, 'peer' | 'peers' | 'connections' | 'initialSync' | 'priority'>
@@ -32,6 +39,7 @@ export interface Sbot {
   readonly address: string
   readonly manager: Api
   readonly conn: Conn
+  readonly replication: Replication
   publish(content: object): Promise<unknown>
   /** The latest sequence number by feed: what this sbot has. */
   clock(): Promise<Record<string, number>>
@@ -42,27 +50,8 @@ interface Stack extends SecretStack.Stack {
   readonly connectionManager: Api
   readonly conn: Conn
   readonly db: { create(options: object, cb: (error: unknown, message?: unknown) => void): void }
-  readonly ebt: { request(feed: string, isWanted: boolean): void; block(from: string, to: string, is: boolean): void }
-  readonly friends: { hopStream(options: object): pull.Source<Record<string, number>> }
+  readonly replicationScheduler: Replication
   getVectorClock(cb: (error: unknown, clock?: Record<string, number>) => void): void
-}
-
-/** What a replication scheduler does for friends: ask for the feeds of everybody within two hops. */
-const requestFriends = {
-  name: 'demoRequestFriends',
-  init(sbot: Stack): void {
-    sbot.ebt.request(sbot.id, true)
-    pull(
-      sbot.friends.hopStream({ live: true, old: true }),
-      pull.drain(
-        (hops) => {
-          for (const [feed, distance] of Object.entries(hops))
-            if (feed !== sbot.id) sbot.ebt.request(feed, distance >= 0 && distance <= 2)
-        },
-        () => {},
-      ),
-    )
-  },
 }
 
 export function makeFolder(name: string): string {
@@ -97,7 +86,7 @@ export async function bootSbot(options: {
     'ssb-friends',
   ])
     stack.use(require(plugin))
-  stack.use(requestFriends).use(plugins)
+  stack.use(replicationScheduler).use(plugins)
   const sbot = stack({
     path,
     keys,
@@ -122,6 +111,7 @@ export async function bootSbot(options: {
     address: `net:127.0.0.1:${port}~shs:${sbot.id.slice(1, -'.ed25519'.length)}`,
     manager: sbot.connectionManager,
     conn: sbot.conn,
+    replication: sbot.replicationScheduler,
     publish: (content) =>
       new Promise((resolve, reject) => {
         sbot.db.create({ keys, feedFormat: 'classic', content }, (error, message) =>
