@@ -63,7 +63,10 @@ export interface Finder {
 }
 
 export interface FinderOptions {
-  /** Mains in one query. */
+  /**
+   * Mains in one query. A thousand mains of one neighbour with ssb-db2 8, by 16: 6.0 s, by 64: 2.0 s, by 128: 2.1 s. More only
+   * tells more to a neighbour that then does not answer.
+   */
   readonly chunkMax: number
   /** Queries at a time, over all neighbours; one at most to each. */
   readonly inFlightMax: number
