@@ -28,7 +28,7 @@ test('an announce has to be signed by the meta feed and by the author of the mai
     ['changed after it was signed', { ...good, sequence: 6 }, 'sender'],
     ['signed for another network', announce(main, root, { hmac: HMAC }), 'sender'],
     ['without signature', without('signature'), 'sender'],
-    ['with a field more', { ...good, more: 1 }, 'sender'],
+    ['with a field more', announce(main, root, { value: { more: 1 } }), 'sender'],
     ['another spelling of the signature', { ...good, signature: `${good.signature as string} ` }, 'sender'],
     ['sequence 0', announce(main, root, { sequence: 0 }), 'sender'],
     ['sequence 1.5', announce(main, root, { sequence: 1.5 }), 'sender'],

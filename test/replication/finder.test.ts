@@ -106,8 +106,12 @@ test('a main is asked of three neighbours, one after the other, and then rests',
   t.deepEqual(finder.next(2), [])
   t.equal(finder.status().notFound, 1)
   t.equal(finder.wakeAt(2), 2 + MINUTE)
+  finder.connected('p9')
+  finder.want('n', 1)
+  const others = ['p3', 'p4', 'p9'].map((peer) => `${peer}:n`)
+  t.deepEqual(denyAll(finder, 3), others, 'those who were asked last take their turn last')
   t.deepEqual(finder.next(1 + MINUTE), [])
-  const again = finder.next(2 + MINUTE)
+  const again = finder.next(2 + MINUTE).filter(({ mains }) => mains.includes('m'))
   t.notOk(peers.includes(again[0]!.peer), 'then those go first who were not asked before')
   t.end()
 })
@@ -141,6 +145,7 @@ test('who leaves and comes back is not asked for the same again before it has re
   const finder = searching(['m'], ['bob'])
   denyAll(finder, 0)
   finder.disconnected('bob', 10)
+  t.equal(finder.wakeAt(10), null, 'nobody to wake up for')
   finder.connected('bob')
   t.deepEqual(denyAll(finder, MINUTE - 1), [])
   t.deepEqual(denyAll(finder, MINUTE), ['bob:m'])
@@ -235,6 +240,20 @@ test('who cannot be asked is not, until it connects anew; and what it was asked 
   t.end()
 })
 
+test('who cannot be asked costs its main no time, and has another chance even with a bad record', (t) => {
+  const finder = searching(['m'], ['old'])
+  finder.next(0)
+  finder.disconnected('old', 0)
+  finder.connected('old')
+  finder.want('n', 1)
+  const [query] = finder.next(10_000)
+  finder.failed(query!, 10_000, 'unsupported')
+  finder.disconnected('old', 10_000)
+  finder.connected('old')
+  t.deepEqual(shown(finder.next(10_000)), ['old: n'])
+  t.end()
+})
+
 test('a clock that is set back delays nothing', (t) => {
   const finder = searching(['m'], ['bob'])
   denyAll(finder, 10 * HOUR)
@@ -325,7 +344,11 @@ function watched(options: { chunkMax: number }) {
     for (const main of query.mains) restedAt.set(`${main} ${query.peer}`, latest + MINUTE)
   }
   const found = (mains: readonly string[]): void => {
-    for (const main of mains) wanted.delete(main)
+    for (const main of mains) {
+      wanted.delete(main)
+      // Wanted again, it is a newer announce that is looked for.
+      for (const pair of [...restedAt.keys()]) if (pair.startsWith(`${main} `)) restedAt.delete(pair)
+    }
   }
   const apply = (event: Event): void => {
     switch (event.type) {
@@ -437,7 +460,9 @@ test('nothing falls due before wakeAt', (t) => {
         const world = watched({ chunkMax: 3 })
         for (const event of events) world.apply(event)
         const wakeAt = world.finder.wakeAt(world.now()) ?? world.now() + 100 * HOUR
-        return world.finder.next(Math.floor(world.now() + part * (wakeAt - world.now()))).length === 0
+        return (
+          world.finder.next(Math.min(wakeAt - 1, Math.floor(world.now() + part * (wakeAt - world.now())))).length === 0
+        )
       },
     ),
     { seed: SEED, numRuns: RUNS },

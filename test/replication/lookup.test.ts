@@ -421,3 +421,15 @@ test('after the end nothing is asked or told, and nothing is left', (t) => {
   t.equal(clock.pending, 0)
   t.end()
 })
+
+test('what was about to be asked when it ended is not asked', (t) => {
+  const carol = new Neighbour(0, knows(announce(alice, root)))
+  const { clock, connect, want, lookup } = start()
+  connect(carol)
+  want(alice)
+  lookup.stop()
+  clock.flush()
+  t.equal(carol.queries.length, 0)
+  t.equal(clock.pending, 0)
+  t.end()
+})
