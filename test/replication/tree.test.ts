@@ -484,11 +484,6 @@ test('what is malformed is no branch', (t) => {
     { feedFormat: null },
     { feedFormat: undefined },
     { feedFormat: 'x'.repeat(101) },
-    { recps: 'all' },
-    { recps: [5] },
-    { recps: ['x'.repeat(201)] },
-    { recps: new Array(65).fill('x') },
-    { recps: {} },
     { parent: undefined },
     { parent: null },
     { parent: bendyButt(9) },
@@ -573,5 +568,21 @@ test('the deepest metadata that is kept is no change when it comes again', (t) =
     if (read()[1]?.metadata?.deep) kept = depth
   }
   t.equal(kept, 15, 'levels below metadata')
+  t.end()
+})
+
+test('of recipients the ids are kept: ssb-meta-feeds hands out the key of a group with them', (t) => {
+  const key = { key: Buffer.alloc(32, 7), scheme: 'envelope-large-symmetric-group' }
+  const recpsOf = (recps: unknown): unknown => {
+    const root = 'ssb:feed/bendybutt-v1/AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE='
+    const given = [{ id: root, purpose: 'root', feedFormat: 'bendybutt-v1', parent: null, recps }]
+    const branch = toBranch(given)
+    t.notOk(JSON.stringify(branch).includes('scheme'), 'no key in it')
+    return branch?.[0]?.recps
+  }
+  t.deepEqual(recpsOf([key, 'a', 'b']), ['a', 'b'])
+  t.deepEqual([undefined, null, 'all', {}, 5].map(recpsOf), [null, null, null, null, null])
+  t.deepEqual(recpsOf([5, 'x'.repeat(201)]), [])
+  t.equal((recpsOf(new Array(1_000).fill('x')) as string[]).length, 64)
   t.end()
 })

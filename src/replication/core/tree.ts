@@ -221,22 +221,20 @@ function toDetails(value: unknown): FeedDetails | null {
   const { id, feedFormat, tombstoned } = value
   // A tombstone may be the first that is heard of a feed, and says nothing of its purpose.
   const purpose = value.purpose ?? ''
-  const recps = toRecps(value.recps)
   if (!isText(id, ID_MAX) || !/^(@|ssb:feed\/)/.test(id)) return null
   if (!isText(purpose, PURPOSE_MAX) || !isText(feedFormat, FORMAT_MAX)) return null
-  if (recps === undefined) return null
-  return { id, purpose, feedFormat, metadata: toMetadata(value.metadata), recps, isTombstoned: tombstoned === true }
+  const metadata = toMetadata(value.metadata)
+  return { id, purpose, feedFormat, metadata, recps: toRecps(value.recps), isTombstoned: tombstoned === true }
 }
 
 function isText(value: unknown, max: number): value is string {
   return typeof value === 'string' && value.length <= max
 }
 
-/** Undefined if it is malformed. */
-function toRecps(value: unknown): readonly string[] | null | undefined {
-  if (value === undefined || value === null) return null
-  if (!Array.isArray(value) || value.length > RECPS_MAX) return undefined
-  return value.every((each) => isText(each, ID_MAX)) ? [...(value as readonly string[])] : undefined
+/** Of our own feeds of a group it holds the key of the group too, which is not kept. */
+function toRecps(value: unknown): readonly string[] | null {
+  if (!Array.isArray(value)) return null
+  return (value as readonly unknown[]).slice(0, RECPS_MAX).filter((each): each is string => isText(each, ID_MAX))
 }
 
 function toMetadata(value: unknown): FeedDetails['metadata'] {
