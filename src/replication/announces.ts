@@ -61,10 +61,6 @@ const ROOT = /^ssb:feed\/bendybutt-v1\/[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]=$/
 const SIGNATURE = /^[A-Za-z0-9+/]{85}[AQgw]==\.sig\.ed25519$/
 const RETRY_MS = 1_000
 const RETRY_MAX_MS = 300_000
-/** Announces of which it is remembered how they are in the log. */
-const COPIES_MAX = 100_000
-/** Announces of one main that are looked at. */
-const OFFSETS_MAX = 100
 
 /* ---- verification ---- */
 
@@ -169,14 +165,12 @@ function operatorsOf(sbot: unknown): unknown {
 }
 
 /** What `db.query` gives for announces with these operators, each by its name and arguments. Throws if something is missing. */
-function queryAnnounces(sbot: unknown, main: FeedId | null, ...names: readonly string[]): pull.Source<unknown> {
+function queryAnnounces(sbot: unknown, ...names: readonly string[]): pull.Source<unknown> {
   const operators = operatorsOf(sbot)
   const query = need(methodOf(sbot, 'db', 'query'), 'db.query')
   const operator = (name: string): Method => need(methodOf(operators, name), `the operator ${name}`)
-  const type = operator('type')(TYPE)
-  const test = main === null ? type : operator('and')(operator('author')(main, { dedicated: false }), type)
   return query(
-    operator('where')(test),
+    operator('where')(operator('type')(TYPE)),
     ...names.map((name) => operator(name)()),
     operator('toPullStream')(),
   ) as pull.Source<unknown>
@@ -194,13 +188,9 @@ function missing(name: string): ConnectionManagerError {
 /**
  * Tells of all announces of the database, then of new ones. A database without queries has none. If the reading breaks off,
  * as it may while the database is reset or compacted, all is read anew. Returns a function that stops it.
- *
- * An announce that was stored out of order, and came once more with the rest of its feed, is twice in the log; the first copy
- * is removed (see `releaseAnnounce`).
  */
 export function startAnnounces(options: AnnouncesOptions): () => void {
   const { sbot, clock, log } = options
-  const copies = new Map<string, 'inOrder' | 'outOfOrder'>()
   let stops: (() => void)[] = []
   let timer: unknown = null
   let failures = 0
@@ -225,22 +215,9 @@ export function startAnnounces(options: AnnouncesOptions): () => void {
     const value = memberOf(record, 'value')
     const found = isStored(value) ? readAnnounce(value, loadVerifiers() as Verifiers) : null
     if (found) {
-      noteCopy(found, memberOf(record, 'key'), memberOf(record, 'ooo') === true)
       isolate(() => options.onAnnounce(found.main, found.root, found.sequence))
     }
     return !isStopped
-  }
-
-  const noteCopy = ({ main }: Announce, key: unknown, isOutOfOrder: boolean): void => {
-    if (typeof key !== 'string') return
-    const copy = isOutOfOrder ? 'outOfOrder' : 'inOrder'
-    const before = copies.get(key)
-    if (before === undefined && copies.size < COPIES_MAX) copies.set(key, copy)
-    if (before === undefined || before === copy) return
-    copies.set(key, 'inOrder')
-    removeCopies(sbot, main, key).catch((error) => {
-      log(`announces: one of ${main} is twice in the log: ${errorInfo(error).message}`)
-    })
   }
 
   const stopReading = (): void => {
@@ -265,12 +242,12 @@ export function startAnnounces(options: AnnouncesOptions): () => void {
   const read = (): void => {
     if (isStopped) return
     try {
-      start(queryAnnounces(sbot, null, 'live'), again, (record) => {
+      start(queryAnnounces(sbot, 'live'), again, (record) => {
         failures = 0
         return take(record)
       })
       if (timer !== null) return
-      start(queryAnnounces(sbot, null), (error) => {
+      start(queryAnnounces(sbot), (error) => {
         if (error) {
           again(error)
           return
@@ -308,7 +285,9 @@ const storing = new WeakMap<object, Map<string, Done[]>>()
 
 /**
  * Stores an announce that was found, so that it is known after a restart and others can find it with us. Does nothing if the
- * log has it. Many at a time are quick, one after the other slow: each waits for the database to have written.
+ * log has it. Not for a main that is replicated in full: ssb-db2 6 to 8 does not look whether a message of a feed is there
+ * already, so with its feed it would be in the log once more (ssb-db2#411). Many at a time are quick, one after the other
+ * slow: each waits for the database to have written.
  */
 export function persistAnnounce(sbot: unknown, message: unknown, cb: Done): void {
   const db = memberOf(sbot, 'db')
@@ -337,69 +316,4 @@ export function persistAnnounce(sbot: unknown, message: unknown, cb: Done): void
   } catch (error) {
     done(error)
   }
-}
-
-/**
- * Removes the announces of a main that were stored out of order, for before the whole feed is replicated: ssb-db2 6 to 8
- * does not look whether a message of a feed is there already, so it would be in the log twice. Copies that came with the
- * feed stay. Not by `db.del`, which takes the newest copy: that of the feed, if it has come by then.
- */
-export function releaseAnnounce(sbot: unknown, main: FeedId, cb: Done): void {
-  removeCopies(sbot, main, null).then(
-    () => isolated(() => cb(null)),
-    (error) => isolated(() => cb(error)),
-  )
-}
-
-/** Of one message, or null for all. */
-async function removeCopies(sbot: unknown, main: FeedId, key: string | null): Promise<void> {
-  const source = queryAnnounces(sbot, main, 'asOffsets')
-  const offsets = await called<unknown[]>((cb) => pull(source, pull.take(OFFSETS_MAX), pull.collect(cb)))
-  const log = methodOf(sbot, 'db', 'getLog')?.()
-  const get = need(methodOf(log, 'get'), 'db.getLog().get')
-  const del = need(methodOf(log, 'del'), 'db.getLog().del')
-  for (const offset of offsets) {
-    // An error: it was removed already.
-    const record = await called((cb) => get(offset, cb)).catch(() => null)
-    if (isOutOfOrder(record, key)) await called((cb) => del(offset, cb))
-  }
-}
-
-function called<T>(fn: (cb: (error: unknown, value?: T) => void) => unknown): Promise<T> {
-  return new Promise((resolve, reject) => {
-    fn((error, value) => (error ? reject(error) : resolve(value as T)))
-  })
-}
-
-const BIPF = { string: 0, bool: 6 }
-
-/**
- * Whether a record of ssb-db2's log (an object in bipf: https://github.com/ssbc/bipf) has a field `ooo` that is true, and
- * this key. Its own fields only: a message can have any in its content. What cannot be read is not removed.
- */
-function isOutOfOrder(record: unknown, key: string | null): boolean {
-  if (!(record instanceof Uint8Array)) return false
-  let at = 0
-  const tag = (): { readonly type: number; readonly length: number } => {
-    let value = 0
-    for (let shift = 0; shift < 32; shift += 7) {
-      const byte = record[at++] ?? 0
-      value += (byte & 127) * 2 ** shift
-      if (byte < 128) break
-    }
-    return { type: value % 8, length: Math.floor(value / 8) }
-  }
-  const text = (length: number): string => String.fromCharCode(...record.subarray(at, at + Math.min(length, 200)))
-  const end = tag().length + at
-  const fields = new Map<string, string | boolean>()
-  while (at < end && at < record.length) {
-    const name = tag()
-    const field = text(name.length)
-    at += name.length
-    const value = tag()
-    if (value.type === BIPF.string) fields.set(field, text(value.length))
-    if (value.type === BIPF.bool) fields.set(field, record[at] === 1)
-    at += value.length
-  }
-  return fields.get('ooo') === true && (key === null || fields.get('key') === key)
 }

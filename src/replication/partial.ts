@@ -8,7 +8,7 @@
 import { memberOf, methodOf } from '../adapters/members'
 import type { Sbot } from '../adapters/sbot'
 import type { Clock } from '../shell/clock'
-import { persistAnnounce, startAnnounces } from './announces'
+import { canVerify, persistAnnounce, startAnnounces } from './announces'
 import { type Templates, wantsIndexFeeds } from './core/templates'
 import { toBranch } from './core/tree'
 import type { FeedId } from './core/types'
@@ -46,6 +46,8 @@ export interface Partial {
   readonly consider: (main: FeedId) => void
   /** Plugins may have come, and groups may have been left. */
   readonly poke: () => void
+  /** ssb-ebt was told not to replicate this feed, any more or at all. */
+  readonly dropped: (feed: FeedId) => void
   /** What was wished has been told to ssb-ebt. */
   readonly settled: () => void
   /** Everything that could be read has been. */
@@ -103,6 +105,8 @@ export function createPartial(options: PartialOptions): Partial {
   const formats = createFormats({ sbot, connections: options.connections, onReady: () => onFacts(), log })
   /** Of the announce that counts, by main feed: a later statement replaces an earlier one. */
   const sequences = new Map<FeedId, number>()
+  /** Announces that neighbours told us, while the main feed is replicated and may bring them itself. */
+  const unstored = new Map<FeedId, unknown>()
   let templates: Templates | null = null
   let lookup: Lookup | null = null
   let metafeeds: Metafeeds | null = null
@@ -139,10 +143,23 @@ export function createPartial(options: PartialOptions): Partial {
     else lookup.forget(main)
   }
 
+  /** Into the log, for the next start and for others who ask us. */
+  const store = (main: FeedId): void => {
+    const message = unstored.get(main)
+    if (message === undefined) return
+    unstored.delete(main)
+    persistAnnounce(sbot, message, (error) => {
+      if (error && !isStopped) log(`an announce could not be stored: ${memberOf(error, 'message')}`)
+    })
+  }
+
   // ---- life -----------------------------------------------------------------------------------------------------------
 
   const start = (): void => {
     isStarted = true
+    if (!canVerify()) {
+      problems.add('ssb-keys and ssb-meta-feeds cannot be loaded: announces of meta feeds cannot be verified')
+    }
     if (!methodOf(sbot, 'getSubset')) {
       problems.add('ssb-subset-rpc is not loaded: meta feeds cannot be looked up, only found in feeds that are here')
     }
@@ -170,10 +187,7 @@ export function createPartial(options: PartialOptions): Partial {
       clock,
       hmac,
       onFound: ({ main, root, sequence, message }) => {
-        // Into the log, for the next start and for others who ask us.
-        persistAnnounce(sbot, message, (error) => {
-          if (error && !isStopped) log(`an announce could not be stored: ${memberOf(error, 'message')}`)
-        })
+        unstored.set(main, message)
         announced(main, root, sequence)
       },
       log,
@@ -242,6 +256,7 @@ export function createPartial(options: PartialOptions): Partial {
       metafeeds?.poke()
       groups?.poke()
     },
+    dropped: store,
     settled: () => {
       if (unread.size === 0 && branches.length === 0) formats.openStreams()
     },

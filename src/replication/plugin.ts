@@ -155,6 +155,7 @@ export function createReplicationScheduler(options: {
     clock,
     newFeedsAtOnce: settings.newFeedsAtOnce,
     onChange: (feed) => {
+      if (requests.toldOf(feed) !== 'want') partial.dropped(feed)
       feeds.changed([feed])
       tellListeners()
     },

@@ -136,7 +136,7 @@ function database(): { readonly sbot: object; readonly live: Feed[]; readonly ol
   const operator =
     (name: string) =>
     (...args: unknown[]) => [name, ...args]
-  const names = ['where', 'type', 'author', 'and', 'live', 'asOffsets', 'toPullStream']
+  const names = ['where', 'type', 'live', 'toPullStream']
   const query = (...operators: unknown[][]): unknown => {
     const feed = pushable()
     ;(operators.some(([name]) => name === 'live') ? live : old).push(feed)

@@ -3,7 +3,7 @@ import pull = require('pull-stream')
 import test = require('tape')
 
 import { generate } from 'ssb-keys'
-import { persistAnnounce, releaseAnnounce, startAnnounces } from '../../src/replication/announces'
+import { persistAnnounce, startAnnounces } from '../../src/replication/announces'
 import { type FoundAnnounce, type Lookup, startLookup } from '../../src/replication/lookup'
 import { systemClock } from '../../src/shell/clock'
 import { announce, rootId } from '../support/announces'
@@ -123,33 +123,9 @@ for (const [version, database] of SETUPS)
     await eventually(() => bobs.found.length > 0, { message: () => `bob found it: ${bobs.logged.join()}` })
     t.deepEqual([bobs.found[0]?.main, bobs.found[0]?.root], [alice.id, root], 'from carol, who is not alice')
 
-    // B22: now carol gets the whole feed of alice, in which the announce is once more.
-    const { reEncrypt } = require(`${database}/indexes/private`) as { reEncrypt(message: Stored): Stored }
-    const feed = (await messagesOf(alice, alice.id)).sort((a, b) => a.value.sequence - b.value.sequence)
-    t.ok(feed.length >= 2, `${feed.length} messages`)
-    for (const message of feed) await ask(carol.ssb, 'db.add', reEncrypt(message).value)
-    await eventually(async () => (await messagesOf(carol, alice.id)).length === feed.length, {
-      message: () => `each message is there once: ${kept.logged.join()}`,
-    })
-    t.notOk(
-      (await messagesOf(carol, alice.id)).some(({ ooo }) => ooo),
-      'the copy of the feed stays',
-    )
-    const last = feed[feed.length - 1] as Stored
-    t.ok(await ask(carol.ssb, 'db.get', last.key), 'and can be read')
-    const readable = (await ask(carol.ssb, 'getAtSequence', [alice.id, last.value.sequence])) as Stored
-    t.equal(readable.key, last.key, 'by ssb-ebt, too')
-    await done((cb) => releaseAnnounce(carol.ssb, alice.id, cb))
-    t.equal((await messagesOf(carol, alice.id)).length, feed.length, 'a copy that came with its feed is not released')
-
-    // On the other hand, to release it first.
     await done((cb) => persistAnnounce(bob.ssb, bobs.found[0]?.message, cb))
     await done((cb) => persistAnnounce(bob.ssb, bobs.found[0]?.message, cb))
     t.equal((await messagesOf(bob, alice.id)).length, 1, 'the log has it once')
-    await done((cb) => releaseAnnounce(bob.ssb, alice.id, cb))
-    t.deepEqual(await messagesOf(bob, alice.id), [])
-    for (const message of feed) await ask(bob.ssb, 'db.add', reEncrypt(message).value)
-    t.equal((await messagesOf(bob, alice.id)).length, feed.length)
 
     t.deepEqual([...kept.logged, ...carols.logged, ...bobs.logged], [], 'without a complaint')
     for (const { lookup } of [carols, bobs]) lookup.stop()
