@@ -25,8 +25,20 @@ import { RULES } from '../src/core/refusal'
 import Manager = require('../src/index')
 import testing = require('../src/testing')
 
+import { generate } from 'ssb-keys'
+import { eventually } from './support/eventually'
 import { person } from './support/manager'
-import { bootStack, closeAll, findFreePort, follow, publish, type Stack, type StackVersion } from './support/stack'
+import {
+  block,
+  bootStack,
+  closeAll,
+  connect,
+  findFreePort,
+  follow,
+  publish,
+  type Stack,
+  type StackVersion,
+} from './support/stack'
 
 const ROOT = join(__dirname, '..')
 const DOCUMENTS = ['README.md', 'CHANGELOG.md', ...readdirSync(join(ROOT, 'docs')).map((name) => `docs/${name}`)]
@@ -471,6 +483,29 @@ async function databaseFixture(version: StackVersion): Promise<Fixture> {
   return realTime({ sbot: mine.ssb, alice: remotePeer(alice) }, () => closeAll(mine, alice))
 }
 
+/**
+ * `replication`: a sbot with ssb-db2, ssb-ebt, ssb-friends and the replication scheduler, connected to alice. We follow her and
+ * block mallory; she follows bob.
+ */
+async function replicationFixture(version: StackVersion): Promise<Fixture> {
+  const boot = (name: string) =>
+    bootStack({ version, name, withDb: 'unrequested', ownPlugins: [require('../src/replication-scheduler') as object] })
+  const [alice, mine] = [await boot('alice'), await boot('me')]
+  const [bob, mallory] = [generate(), generate()]
+  await follow(alice, bob.id)
+  await follow(mine, alice.id)
+  await block(mine, mallory.id)
+  await connect(mine, alice.address)
+  const scheduler = mine.ssb.replicationScheduler as {
+    status(): { readonly feeds: { readonly requested: number; readonly blocked: number } }
+  }
+  await eventually(() => scheduler.status().feeds.requested === 3 && scheduler.status().feeds.blocked === 1, {
+    timeoutMs: 10_000,
+    message: 'the graph has been read',
+  })
+  return realTime({ sbot: mine.ssb, alice: remotePeer(alice), bob, mallory }, () => closeAll(mine, alice))
+}
+
 /** Where a sample runs on several versions of the stack, one fixture for each. */
 const FIXTURES: { readonly [setup: string]: readonly (() => Promise<Fixture>)[] } = {
   nothing: [async () => realTime({}, async () => {})],
@@ -480,6 +515,7 @@ const FIXTURES: { readonly [setup: string]: readonly (() => Promise<Fixture>)[] 
   config6: [() => configFixture(6)],
   config8: [() => configFixture(8)],
   database: [() => databaseFixture(6)],
+  replication: [() => replicationFixture(6), () => replicationFixture(8)],
 }
 
 /** Calls of the API that samples have made, by their dotted names. */
@@ -872,7 +908,7 @@ test('error codes, reasons and debug namespaces are those of the code', (t) => {
   )
   t.deepEqual(sorted(documented), sorted(reasons), 'reasons for which connections end')
   const namespaces = inSources(/createDebug\('([^']+)'\)/g)
-  const listed = new Set(textOf('README.md').match(/ssb:conn(?:ection-manager:|-)[a-z]+/g))
+  const listed = new Set(textOf('README.md').match(/ssb:(?:conn(?:ection-manager:|-)[a-z]+|replication-scheduler)/g))
   t.deepEqual(sorted(listed), namespaces, 'debug namespaces')
   t.end()
 })

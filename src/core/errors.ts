@@ -209,6 +209,16 @@ export class NameTakenError extends ConnectionManagerError {
   }
 }
 
+/** A plugin that another one cannot do without is not on the stack, or was loaded after it. */
+export class MissingPluginError extends ConnectionManagerError {
+  readonly plugin: string
+
+  constructor(plugin: string) {
+    super('MissingPluginError', 'ERR_MISSING_PLUGIN', `the replication scheduler needs ${plugin}: load it before`)
+    this.plugin = plugin
+  }
+}
+
 /** The manager is closed for good. */
 export class ClosedError extends ConnectionManagerError {
   readonly operation: string

@@ -11,7 +11,7 @@ import pull = require('pull-stream')
 
 import { type Method, memberOf, methodOf } from '../adapters/members'
 import { isFeedId } from '../core/address'
-import { ConnectionManagerError, errorInfo } from '../core/errors'
+import { errorInfo, MissingPluginError } from '../core/errors'
 import { isolated } from '../shell/calls'
 import { type Clock, unref } from '../shell/clock'
 import { copyJson, hasOwn, isRecord } from './core/json'
@@ -181,9 +181,7 @@ function need<T>(found: T | null, name: string): T {
   return found
 }
 
-function missing(name: string): ConnectionManagerError {
-  return new ConnectionManagerError('MissingPluginError', 'ERR_MISSING_PLUGIN', `this stack has no ${name}`)
-}
+const missing = (name: string): MissingPluginError => new MissingPluginError(`ssb-db2 with ${name}`)
 
 /**
  * Tells of all announces of the database, then of new ones. A database without queries has none. If the reading breaks off,

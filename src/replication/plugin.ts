@@ -9,7 +9,7 @@
 import { memberOf } from '../adapters/members'
 import { type Hookable, readSettings, type Sbot } from '../adapters/sbot'
 import { isFeedId } from '../core/address'
-import { ClosedError, ConnectionManagerError, InvalidArgumentError } from '../core/errors'
+import { ClosedError, InvalidArgumentError, MissingPluginError } from '../core/errors'
 import { type Clock, systemClock, unref } from '../shell/clock'
 import { KeyedSource, type Source, type SourceOptions } from '../shell/live'
 import { startSlices } from '../shell/slices'
@@ -55,19 +55,6 @@ export interface FeedExplanation extends FeedStatus {
   readonly path: readonly string[] | null
 }
 
-/** A plugin that this one cannot do without is not there: it has to be loaded before. */
-export class MissingPluginError extends ConnectionManagerError {
-  readonly plugin: string
-  constructor(plugin: string) {
-    super(
-      'MissingPluginError',
-      'ERR_MISSING_PLUGIN',
-      `the replication scheduler needs ${plugin}: load it first, with .use(require('${plugin}'))`,
-    )
-    this.plugin = plugin
-  }
-}
-
 /** More than anybody types in. */
 const MAX_CHOICES = 10_000
 
@@ -92,7 +79,7 @@ export interface ReplicationStatus extends PartialStatus {
     /** Feeds to be decided about. */
     readonly undecided: number
     readonly waiting: number
-    /** New ones that were asked for and have not arrived. */
+    /** New ones that were asked for and have not arrived, for which others wait. */
     readonly onTheirWay: number
   }
   /** Blocking edges among others that ssb-ebt knows of. */

@@ -226,7 +226,8 @@ export function createRequests(options: RequestsOptions): Requests {
     waitingFeeds: () => pacing.feeds(),
     counts: () => ({
       waiting: pacing.waiting(),
-      onTheirWay: pacing.onTheirWay(),
+      // Nobody looks at them while none waits.
+      onTheirWay: pacing.waiting() > 0 ? pacing.onTheirWay() : 0,
       queued: wanted.dirty.size + queue.size(),
     }),
     setConnected: (next) => {

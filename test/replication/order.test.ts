@@ -52,10 +52,12 @@ function boot(options: { newFeedsAtOnce?: number | null; ready?: boolean; has?: 
   const config = { replicationScheduler: { newFeedsAtOnce } }
   const scheduler = createReplicationScheduler({ sbot: stack.sbot, config, clock })
   const connect = (): (() => void) => {
-    let close = (): void => {}
-    const rpc = { id: person('neighbour').id, on: (_: string, fn: () => void) => (close = fn) }
+    const closed: (() => void)[] = []
+    const rpc = { id: person('neighbour').id, on: (_: string, fn: () => void) => closed.push(fn) }
     stack.emit('rpc:connect', rpc, true)
-    return () => close()
+    return () => {
+      for (const fn of closed) fn()
+    }
   }
   const asked = (): string[] => ebt.take().flatMap(([method, id]) => (method === 'request' ? [id] : []))
   return { ebt, scheduler, clock, connect, asked, friends, close: stack.close }
