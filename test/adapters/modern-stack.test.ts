@@ -39,19 +39,29 @@ const managerOf = (stack: Stack) =>
 const viewOf = (stack: Stack, id: string) => managerOf(stack).peer.get(id)
 const isUp = (stack: Stack, id: string): boolean => viewOf(stack, id)?.connection.status === 'connected'
 
+/** The line that is swapped, and nothing else. */
+const SCHEDULERS: Readonly<Record<string, () => object>> = {
+  'ssb-replication-scheduler': () => require('ssb-replication-scheduler'),
+  'ours in its place': () => require('../../src/replication-scheduler'),
+}
+
 for (const version of STACK_VERSIONS) {
   const name = `secret-stack ${version}`
-  const boot = (who: string, options: Partial<StackOptions> = {}): Promise<Stack> =>
+  const boot = (
+    who: string,
+    options: Partial<StackOptions> = {},
+    scheduler = 'ssb-replication-scheduler',
+  ): Promise<Stack> =>
     bootStack({
       version,
       name: who,
-      withDb: true,
+      withDb: 'unrequested',
       plugins: [
         require('ssb-lan'),
         require('ssb-room-client'),
         require('ssb-invite-client'),
         require('ssb-http-auth-client'),
-        require('ssb-replication-scheduler'),
+        SCHEDULERS[scheduler]?.() ?? {},
       ],
       ...options,
       // Where these are loaded, each calls ssb.conn in its init.
@@ -60,67 +70,73 @@ for (const version of STACK_VERSIONS) {
       config: { conn: { autostart: false }, gossip: { local: false }, ...options.config },
     })
 
-  test(`${name}: two full stacks find each other by what they remember, and replicate both ways`, async (t) => {
-    const [alice, bob] = await Promise.all([boot('alice'), boot('bob')])
-    await Promise.all([follow(alice, bob.id), follow(bob, alice.id)])
-    for (let i = 0; i < 10; i++)
-      await Promise.all([
-        publish(alice, { type: 'post', text: `a${i}` }),
-        publish(bob, { type: 'post', text: `b${i}` }),
-      ])
-    connOf(alice).remember(bob.address, { type: 'pub', autoconnect: true })
-    await connOf(alice).start()
-    await eventually(
-      async () => {
-        const [atAlice, atBob] = await Promise.all([vectorClock(alice), vectorClock(bob)])
-        return atAlice[bob.id] === 11 && atBob[alice.id] === 11
-      },
-      { message: 'both have all', timeoutMs: 15_000 },
-    )
-    t.equal(viewOf(alice, bob.id)?.priority, 'HIGH', 'followed')
-    t.deepEqual(
-      connOf(alice)
-        .query()
-        .peersConnected()
-        .map(([, { key }]) => key),
-      [bob.id],
-    )
-    await block(alice, bob.id)
-    await eventually(() => viewOf(alice, bob.id)?.isBanned && !isUp(alice, bob.id), { message: 'hung up on' })
-    await eventually(() => !isUp(bob, alice.id), { message: 'bob has noticed' })
-    t.equal(
-      await connOf(bob)
-        .connect(alice.address)
-        .then(
-          () => 'let in',
-          () => 'refused',
-        ),
-      'refused',
-      'blocked in the handshake',
-    )
-    await closeAll(alice, bob)
-  })
+  for (const scheduler of Object.keys(SCHEDULERS))
+    test(`${name}, ${scheduler}: two full stacks find each other by what they remember, and replicate both ways`, async (t) => {
+      const [alice, bob] = await Promise.all([boot('alice', {}, scheduler), boot('bob', {}, scheduler)])
+      await Promise.all([follow(alice, bob.id), follow(bob, alice.id)])
+      for (let i = 0; i < 10; i++)
+        await Promise.all([
+          publish(alice, { type: 'post', text: `a${i}` }),
+          publish(bob, { type: 'post', text: `b${i}` }),
+        ])
+      connOf(alice).remember(bob.address, { type: 'pub', autoconnect: true })
+      await connOf(alice).start()
+      await eventually(
+        async () => {
+          const [atAlice, atBob] = await Promise.all([vectorClock(alice), vectorClock(bob)])
+          return atAlice[bob.id] === 11 && atBob[alice.id] === 11
+        },
+        { message: 'both have all', timeoutMs: 15_000 },
+      )
+      t.equal(viewOf(alice, bob.id)?.priority, 'HIGH', 'followed')
+      t.deepEqual(
+        connOf(alice)
+          .query()
+          .peersConnected()
+          .map(([, { key }]) => key),
+        [bob.id],
+      )
+      await block(alice, bob.id)
+      await eventually(() => viewOf(alice, bob.id)?.isBanned && !isUp(alice, bob.id), { message: 'hung up on' })
+      await eventually(() => !isUp(bob, alice.id), { message: 'bob has noticed' })
+      t.equal(
+        await connOf(bob)
+          .connect(alice.address)
+          .then(
+            () => 'let in',
+            () => 'refused',
+          ),
+        'refused',
+        'blocked in the handshake',
+      )
+      await closeAll(alice, bob)
+    })
 
-  test(`${name}: an initial sync over the whole stack ends by itself, and the other slots open`, async (t) => {
-    const [alice, bob, carol] = await Promise.all([boot('alice'), boot('bob'), boot('carol')])
-    for (let i = 0; i < 50; i++) await publish(bob, { type: 'post', text: `b${i}` })
-    await follow(alice, bob.id)
-    for (const peer of [bob, carol]) connOf(alice).remember(peer.address, { type: 'pub' })
-    const phases: SyncProgress['phase'][] = []
-    pull(
-      managerOf(alice).initialSync.progress(),
-      pull.drain(
-        ({ phase }) => void phases.push(phase),
-        () => {},
-      ),
-    )
-    managerOf(alice).connections.start()
-    managerOf(alice).initialSync.start(bob.id)
-    await eventually(() => phases.includes('caughtUp'), { message: () => phases.join(), timeoutMs: 20_000 })
-    t.equal((await vectorClock(alice))[bob.id], 50)
-    await eventually(() => isUp(alice, carol.id), { message: 'the rest is dialed again' })
-    await closeAll(alice, bob, carol)
-  })
+  for (const scheduler of Object.keys(SCHEDULERS))
+    test(`${name}, ${scheduler}: an initial sync over the whole stack ends by itself, and the other slots open`, async (t) => {
+      const [alice, bob, carol] = await Promise.all([
+        boot('alice', {}, scheduler),
+        boot('bob', {}, scheduler),
+        boot('carol', {}, scheduler),
+      ])
+      for (let i = 0; i < 50; i++) await publish(bob, { type: 'post', text: `b${i}` })
+      await follow(alice, bob.id)
+      for (const peer of [bob, carol]) connOf(alice).remember(peer.address, { type: 'pub' })
+      const phases: SyncProgress['phase'][] = []
+      pull(
+        managerOf(alice).initialSync.progress(),
+        pull.drain(
+          ({ phase }) => void phases.push(phase),
+          () => {},
+        ),
+      )
+      managerOf(alice).connections.start()
+      managerOf(alice).initialSync.start(bob.id)
+      await eventually(() => phases.includes('caughtUp'), { message: () => phases.join(), timeoutMs: 20_000 })
+      t.equal((await vectorClock(alice))[bob.id], 50)
+      await eventually(() => isUp(alice, carol.id), { message: 'the rest is dialed again' })
+      await closeAll(alice, bob, carol)
+    })
 
   test(`${name}: an invite of ssb-invite, accepted by ssb-invite-client: the pub is dialed within seconds, as ourselves`, async (t) => {
     const pub = await boot('pub', {
