@@ -655,11 +655,16 @@ function titlesOfTests(): Set<string> {
   const titles = new Set<string>()
   const visit = (node: ts.Node): void => {
     ts.forEachChild(node, visit)
+    // The rows of a table of tests.
+    if (ts.isPropertyAssignment(node) && node.name.getText() === 'name' && ts.isStringLiteralLike(node.initializer))
+      titles.add(node.initializer.text)
     if (!ts.isCallExpression(node) || node.expression.getText() !== 'test') return
     const [title] = node.arguments
     if (title && ts.isStringLiteralLike(title)) titles.add(title.text)
-    if (title && ts.isTemplateExpression(title) && title.head.text === '' && title.templateSpans.length === 1)
-      titles.add(title.templateSpans[0]?.literal.text.replace(/^: /, '') ?? '')
+    if (!title || !ts.isTemplateExpression(title)) return
+    // `${setting}: title` and `title: ${setting}`; several settings are joined by commas.
+    const last = title.templateSpans[title.templateSpans.length - 1]?.literal.text ?? ''
+    titles.add(title.head.text === '' ? last.replace(/^: /, '') : title.head.text.replace(/: $/, ''))
   }
   for (const file of sourceFiles('test'))
     if (file.endsWith('.test.ts'))
@@ -939,6 +944,26 @@ test('the comparison cites tests that there are, and the README says the same in
     [],
   )
   t.equal(new Set(all.map((row) => row.split(' | ')[0])).size, all.length, 'one row for each feature')
+  t.end()
+})
+
+test('what is said of the other replication scheduler is shown by tests that there are', (t) => {
+  const titles = titlesOfTests()
+  const rows = rowsOf(sectionOf('docs/replication.md', 'Compared with ssb-replication-scheduler 3.1.1'))
+  t.deepEqual(
+    rows.map(([number]) => number),
+    Array.from({ length: 25 }, (_, i) => `B${i + 1}`),
+    'each of its faults',
+  )
+  for (const [number = '', , , shownBy = ''] of rows) {
+    const cited = codesIn(shownBy)
+    t.ok(cited.length > 0, `${number}: something shows it`)
+    t.deepEqual(
+      cited.filter((title) => !titles.has(title)),
+      [],
+      number,
+    )
+  }
   t.end()
 })
 

@@ -123,3 +123,35 @@ test('Manager(options) loads no Node module, nor any package that does', (t) => 
   t.deepEqual(loaded.filter(isNode), [], 'no Node module')
   t.end()
 })
+
+test('plain use loads none of the optional packages', (t) => {
+  const script = `
+    const Module = require('module')
+    const loaded = new Set()
+    require('tsx/cjs')
+    const under = Module._load
+    Module._load = function (name, parent, ...rest) {
+      loaded.add(name)
+      return under.call(this, name, parent, ...rest)
+    }
+    const ended = () => (abort, cb) => cb(true)
+    const sbot = {
+      id: '@' + Buffer.alloc(32, 1).toString('base64') + '.ed25519',
+      ebt: { request: () => {}, block: () => {} },
+      friends: { hopStream: ended, graphStream: ended },
+    }
+    const api = require('./src/replication-scheduler.ts').init(sbot, {})
+    api.reconfigure({ debouncePeriod: 0 })
+    process.stdout.write(JSON.stringify([...loaded]))
+    process.exit()`
+  const { stdout, stderr } = spawnSync(process.execPath, ['-e', script], { cwd: ROOT, encoding: 'utf8' })
+  t.equal(stderr, '', 'nothing on stderr')
+  const loaded = JSON.parse(stdout) as string[]
+  t.ok(loaded.includes('pull-stream'), 'what it does load was seen')
+  t.deepEqual(
+    loaded.filter((name) => /^ssb-|^secret-stack|sodium|leveldown/.test(name)),
+    [],
+    'no plugin of a stack, and no native code',
+  )
+  t.end()
+})
