@@ -105,6 +105,13 @@ const ROWS: readonly Row[] = [
     fields: { api: 'gossip' },
   },
   {
+    error: new errors.MissingPluginError('ssb-ebt'),
+    class: errors.MissingPluginError,
+    code: 'ERR_MISSING_PLUGIN',
+    message: 'the replication scheduler needs ssb-ebt: load it before',
+    fields: { plugin: 'ssb-ebt' },
+  },
+  {
     error: new errors.ClosedError('peer.connect'),
     class: errors.ClosedError,
     code: 'ERR_CLOSED',
