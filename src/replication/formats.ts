@@ -34,6 +34,13 @@ export interface Formats {
   readonly openStreams: () => void
 }
 
+export interface StreamOptions {
+  readonly sbot: object
+  readonly rpc: unknown
+  readonly format: string
+  readonly log: (message: string) => void
+}
+
 /** As ssb-ebt speaks it. */
 const EBT_VERSION = 3
 
@@ -97,23 +104,6 @@ export function createFormats({ sbot, connections, onReady, log }: FormatsOption
     return isReady
   }
 
-  /** As ssb-ebt does for whoever dialed. If the other side knows the format too, its clock comes back. */
-  const openStream = (rpc: unknown, format: string): void => {
-    const options = { version: EBT_VERSION, format }
-    const accept = memberOf(memberOf(sbot, 'ebt'), 'replicateFormat')
-    const ask = methodOf(rpc, 'ebt', 'replicateFormat')
-    if (typeof accept !== 'function' || !ask) return
-    try {
-      const local = accept.call({ id: memberOf(rpc, 'id') }, options)
-      const remote = ask(options, () => {
-        // It does not know the format, or has hung up.
-      })
-      pull(local as never, remote as never, local as never)
-    } catch (error) {
-      log(`${format}: no stream to a neighbour: ${memberOf(error, 'message')}`)
-    }
-  }
-
   return {
     ensure: (name) => {
       const known = registered.get(name)
@@ -123,8 +113,31 @@ export function createFormats({ sbot, connections, onReady, log }: FormatsOption
       return isThere
     },
     openStreams: () => {
-      for (const name of waiting) for (const rpc of connections()) openStream(rpc, name)
+      for (const name of waiting) for (const rpc of connections()) openStream({ sbot, rpc, format: name, log })
       waiting.clear()
     },
+  }
+}
+
+/**
+ * Opens the EBT stream of a format on a connection that is there, as ssb-ebt does for whoever dialed. If the other side knows
+ * the format too, its clock comes back. ssb-ebt ends the stream that was there before, on both sides ("reconnected to
+ * peer", of which it makes no fuss).
+ */
+export function openStream({ sbot, rpc, format, log }: StreamOptions): void {
+  const options = { version: EBT_VERSION, format }
+  // Older peers have the one for classic feeds only.
+  const name = format === 'classic' ? 'replicate' : 'replicateFormat'
+  const accept = memberOf(memberOf(sbot, 'ebt'), name)
+  const ask = methodOf(rpc, 'ebt', name)
+  if (typeof accept !== 'function' || !ask) return
+  try {
+    const local = accept.call({ id: memberOf(rpc, 'id') }, options)
+    const remote = ask(options, () => {
+      // It does not know the format, or has hung up.
+    })
+    pull(local as never, remote as never, local as never)
+  } catch (error) {
+    log(`${format}: no stream to a neighbour: ${memberOf(error, 'message')}`)
   }
 }
