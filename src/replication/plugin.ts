@@ -24,6 +24,7 @@ import { createPartial, createShardOf, type PartialStatus } from './partial'
 import { createProgress } from './progress'
 import { createRequests } from './requests'
 import { applySettings, DEFAULT_SETTINGS, type ReplicationSettings } from './settings'
+import { createStuckStreams } from './stuck'
 
 import createDebug = require('debug')
 
@@ -142,7 +143,12 @@ export function createReplicationScheduler(options: {
     clock,
     newFeedsAtOnce: settings.newFeedsAtOnce,
     onChange: (feed) => {
-      if (requests.toldOf(feed) !== 'want') partial.dropped(feed)
+      if (requests.toldOf(feed) !== 'want') {
+        partial.dropped(feed)
+        stuck.forget(feed)
+      }
+      // Before the first connection asking is safe: both sides say what they want when it begins.
+      else if (neighbours.size > 0) stuck.watch(feed)
       feeds.changed([feed])
       tellListeners()
     },
@@ -151,6 +157,15 @@ export function createReplicationScheduler(options: {
       tellListeners()
     },
     wake: slices.wake,
+  })
+  const stuck = createStuckStreams({
+    sbot,
+    self,
+    clock,
+    connections: () => neighbours,
+    formatOf,
+    debug: (message) => debug('%s', message),
+    log,
   })
   const graph = startGraph({
     sbot,
@@ -291,7 +306,7 @@ export function createReplicationScheduler(options: {
     clock,
     facts: {
       wanted: wantedFeeds,
-      formatOf: (feed) => /^ssb:feed\/([^/]+)\//.exec(feed)?.[1] ?? 'classic',
+      formatOf,
       isStarted: () => isStarted,
       isLoaded: () => isGraphRead && partial.isLoaded(),
       isSettled,
@@ -371,6 +386,7 @@ export function createReplicationScheduler(options: {
     cancelFlush()
     slices.stop()
     requests.stop()
+    stuck.stop()
     graph.stop()
     partial.stop()
     progress.close()
@@ -446,6 +462,10 @@ function hmacOf(caps: unknown): string | null {
 function openChoices(path: string, log: (message: string) => void): Choices {
   const { choicesIn } = require('./choices') as typeof import('./choices')
   return choicesIn(path, log)
+}
+
+function formatOf(feed: FeedId): string {
+  return /^ssb:feed\/([^/]+)\//.exec(feed)?.[1] ?? 'classic'
 }
 
 /** Feeds of other formats than classic, as ssb-uri2 writes them. */
