@@ -39,7 +39,8 @@ const PARTIAL = {
   1: [{ purpose: 'group/additions' }],
   group: [{ purpose: '$groupSecret' }, { purpose: 'group/additions' }],
 }
-const LIMIT = { timeoutMs: 20_000 }
+/** A feed that gets stuck in the middle is freed once in 20 s. */
+const LIMIT = { timeoutMs: 45_000 }
 
 const boot = (version: 6 | 8, name: string): Promise<Stack> =>
   bootMetafeedStack({

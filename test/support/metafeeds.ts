@@ -54,8 +54,8 @@ export interface Group {
   readonly readKeys: readonly { readonly key: Buffer }[]
 }
 
-/** What it takes for a database to find, index and hand on; a machine with much to do takes several times its usual time. */
-const SETTLE_MS = 15_000
+/** A database has to find, index and hand on, and a scheduler frees stuck feeds once in 20 s; a busy machine takes several times as long. */
+const SETTLE_MS = 45_000
 
 /** A database collects what comes for a quarter of a second before it writes; making a meta feed takes ten such rounds. */
 const QUICK = { writeTimeout: 20, addBatchThrottle: 20 }
