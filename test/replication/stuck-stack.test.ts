@@ -144,3 +144,32 @@ test('both sides open a stream at the same time: each ends the other, and one op
   }
   t.end()
 })
+
+test('a stream that begins anew in the middle of a transfer: nothing is lost', async (t) => {
+  const total = 600
+  const boot = (name: string): Promise<Stack> =>
+    bootStack({ version: 6, name, withDb: 'unrequested', ownPlugins: [plugin] })
+  const [alice, bob] = await Promise.all([boot('alice'), boot('bob')])
+  try {
+    await Promise.all(Array.from({ length: total }, (_, i) => publish(alice, { type: 'post', text: `${i}` })))
+    const rpc = await connect(bob, alice.address)
+    const anew: number[] = []
+    const problems: string[] = []
+    let came = 0
+    const { onMsgAdded } = bob.ssb.db as unknown as { onMsgAdded(listener: () => void, isImmediate: false): void }
+    onMsgAdded(() => {
+      if (++came !== 50 && came !== 300) return
+      anew.push(came)
+      openStream({ sbot: bob.ssb, rpc, format: 'classic', log: (problem) => problems.push(problem) })
+    }, false)
+    const printed = await printedBy(async () => {
+      want(bob, alice.id)
+      await hasMessages(bob, alice.id, total)
+    })
+    t.deepEqual(anew, [50, 300])
+    t.deepEqual([printed, problems], [[], []], 'nothing is printed')
+  } finally {
+    await closeAll(alice, bob)
+  }
+  t.end()
+})
