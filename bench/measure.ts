@@ -14,17 +14,22 @@ export interface Figure {
 }
 
 export interface Setting {
-  /** Routes in the table. */
-  readonly routes: number
+  /** Routes in the table, or feeds in the social graph. */
+  readonly size: number
   /** Fewer and shorter runs. */
   readonly isQuick: boolean
+  /** Which of the processes this is that measure the same, from 0. */
+  readonly run: number
 }
 
-/** What a manager can do of the rows, and why not of the others. */
+/** What a subject can do of the rows, and why not of the others. */
 export interface Subject {
-  readonly benchmarks: { readonly [K in RowId]?: (setting: Setting) => Figure | Promise<Figure> }
+  readonly benchmarks: { readonly [K in RowId]?: (setting: Setting) => Measured | Promise<Measured> }
   readonly absent: { readonly [K in RowId]?: string }
 }
+
+/** A text says why there is no figure, null that another run has it. */
+export type Measured = Figure | string | null
 
 export function figureOf(samples: readonly number[], note?: string): Figure {
   const sorted = [...samples].sort((a, b) => a - b)
@@ -36,6 +41,23 @@ export function figureOf(samples: readonly number[], note?: string): Figure {
     max: at(sorted.length - 1),
     runs: sorted.length,
     ...(note === undefined ? {} : { note }),
+  }
+}
+
+/** One figure of the same row from several processes, each of which counts as one run if it made one. */
+export function joined(figures: readonly Figure[]): Figure {
+  const [first] = figures
+  if (first && figures.length === 1) return first
+  const all = figureOf(
+    figures.map(({ median }) => median),
+    first?.note,
+  )
+  const runs = figures.reduce((sum, each) => sum + each.runs, 0)
+  return {
+    ...all,
+    min: Math.min(...figures.map(({ min }) => min)),
+    max: Math.max(...figures.map(({ max }) => max)),
+    runs,
   }
 }
 

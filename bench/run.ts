@@ -1,21 +1,28 @@
 /**
- * What a connection manager costs: ours beside the two that exist, ssb-conn 6.0.4 and ssb-gossip 1.1.1.
+ * What a connection manager costs: ours beside the two that exist, ssb-conn 6.0.4 and ssb-gossip 1.1.1. And what a
+ * replication scheduler costs: ours beside ssb-replication-scheduler 3.1.1.
  *
- *     npm run bench -- [--quick] [--json FILE] [--routes 1000,10000] [--only ours,ssb-conn] [--cpu-prof]
+ *     npm run bench -- [--quick] [--json FILE] [--suite connections] [--routes 1000,10000] [--feeds 50000]
+ *                      [--only ours,ssb-conn] [--cpu-prof]
  *
  * How to read it. One table for each size. A cell is the median of several runs; behind ours stand least, greatest and the
  * number of runs. `×` says how many times as much the other manager needs. `-` says that it cannot be done there in a way
  * that would be fair; the reasons, and remarks on some figures, follow the table. `work` is time on this machine's
- * processor, `wait` is time that passes in the world. Targets are ours, for 10 000 routes unless for every size. The last
- * table shows how our figures grow with the number of routes.
+ * processor, `wait` is time that passes in the world, `stall` how long a timer of 1 ms had to wait. Targets are ours, for
+ * 10 000 routes and 50 000 feeds unless for every size. The last table of a suite shows how our figures grow.
  *
- * How it is made. Virtual clock, fake stack, the same drawn table for all (world.ts). Sources are compiled as for the
+ * How connections are measured. Virtual clock, fake stack, the same drawn table for all (world.ts). Sources are compiled as for the
  * package (tsx would add a call to every closure), then each manager at each size runs in a process of its own
  * (worker.ts). The existing managers run their own code from node_modules on fake timers (fake-stack.ts) up to 10 000
  * routes. What the stack adds to any of them is left out on all sides: disk, pings, the watch on the machine's network.
+ *
+ * How replication is measured. Real time, a graph of ten edges for each feed in the real layered-graph, an ssb-ebt that only
+ * counts, the default options; for meta feeds a fiftieth of the feeds, and one neighbour who knows half of them. Each run is a
+ * process of its own, as what counts is the start of a peer, when nothing is warm (managers/replication.ts).
+ *
  * The figures are as good as the machine is quiet; compare what was measured in one run only.
  *
- * A row is added in rows.ts and in the managers that can do it; a size by `--routes`. Results go to bench/results/, too, and
+ * A row is added in rows.ts and in the subjects that can do it; a size by `--routes` or `--feeds`. Results go to bench/results/, too, and
  * with `--cpu-prof` a profile of each process, for the developer tools of a browser.
  */
 import { type ChildProcess, spawn } from 'child_process'
@@ -25,22 +32,20 @@ import { dirname, join, relative, resolve } from 'path'
 
 import ts = require('typescript')
 
-import type { Figure } from './measure'
-import { ALL_ROWS, type Row, type RowId, TARGET_ROUTES, type Unit } from './rows'
-import type { Job, Report, SubjectName } from './worker'
+import { type Figure, joined } from './measure'
+import { type Row, type RowId, SUITES, type SubjectName, type Suite, type Unit } from './rows'
+import type { Job, Report } from './worker'
 
 const ROOT = dirname(__dirname)
 const RESULTS = join(__dirname, 'results')
-const SUBJECTS: readonly SubjectName[] = ['ours', 'ssb-conn', 'ssb-gossip']
-const DEFAULT_ROUTES = [1_000, 10_000, 100_000]
-const QUICK_ROUTES = [1_000, 10_000]
-/** Beyond this the existing managers take minutes for a single row. */
-const MAX_ROUTES_OF_EXISTING = 10_000
+const SUBJECTS: readonly SubjectName[] = [...new Set(SUITES.flatMap(({ subjects }) => subjects))]
 const TIME_LIMIT_MS = 300_000
 
 interface Options {
   readonly isQuick: boolean
-  readonly routes: readonly number[]
+  readonly suites: readonly Suite[]
+  /** In place of those of the suite. */
+  readonly sizes: { readonly routes: readonly number[] | null; readonly feeds: readonly number[] | null }
   readonly subjects: readonly SubjectName[]
   readonly json: string | null
   readonly isProfiled: boolean
@@ -50,8 +55,9 @@ type Cell = { readonly figure: Figure; readonly seconds: number } | { readonly a
 type Cells = { readonly [K in RowId]?: Cell }
 
 interface Result {
+  readonly suite: Suite
   readonly subject: SubjectName
-  readonly routes: number
+  readonly size: number
   readonly cells: Cells
 }
 
@@ -61,7 +67,9 @@ function parseArguments(args: readonly string[]): Options {
   let isQuick = false
   let isProfiled = false
   let json: string | null = null
+  let suites = SUITES
   let routes: readonly number[] | null = null
+  let feeds: readonly number[] | null = null
   let subjects = SUBJECTS
   for (let i = 0; i < args.length; i++) {
     const [name = '', inline] = (args[i] ?? '').split('=')
@@ -73,17 +81,26 @@ function parseArguments(args: readonly string[]): Options {
     if (name === '--quick') isQuick = true
     else if (name === '--cpu-prof') isProfiled = true
     else if (name === '--json') json = value()
+    else if (name === '--suite') suites = value().split(',').map(toSuite)
     else if (name === '--routes') routes = value().split(',').map(toCount)
+    else if (name === '--feeds') feeds = value().split(',').map(toCount)
     else if (name === '--only') subjects = value().split(',').map(toSubject)
     else throw new Error(`unknown option ${name}; the head of bench/run.ts names those that there are`)
   }
-  return { isQuick, isProfiled, json, subjects, routes: routes ?? (isQuick ? QUICK_ROUTES : DEFAULT_ROUTES) }
+  return { isQuick, isProfiled, json, suites, subjects, sizes: { routes, feeds } }
 }
 
 function toCount(text: string): number {
   const count = Number(text)
-  if (!Number.isInteger(count) || count < 500) throw new Error(`--routes: expected numbers from 500, found ${text}`)
+  if (!Number.isInteger(count) || count < 500)
+    throw new Error(`--routes, --feeds: expected numbers from 500, found ${text}`)
   return count
+}
+
+function toSuite(text: string): Suite {
+  const found = SUITES.find(({ name }) => name === text)
+  if (!found) throw new Error(`--suite: expected some of ${SUITES.map(({ name }) => name).join(', ')}, found ${text}`)
+  return found
 }
 
 function toSubject(text: string): SubjectName {
@@ -143,9 +160,23 @@ function runJob(build: string, job: Job, isProfiled: boolean): Promise<Cells> {
       clearTimeout(timer)
       running = null
       if (code === 0) done(cells)
-      else fail(new Error(`${job.subject} at ${job.setting.routes} routes ended with ${signal ?? code}\n${stderr}`))
+      else fail(new Error(`${job.subject}, size ${job.setting.size}, ended with ${signal ?? code}\n${stderr}`))
     })
   })
+}
+
+/** The figures of one row from several processes as one. */
+function joinCells(all: readonly Cells[]): Cells {
+  const cells: { [K in RowId]?: Cell } = {}
+  for (const row of new Set(all.flatMap((each) => Object.keys(each) as RowId[]))) {
+    const found = all.flatMap((each) => each[row] ?? [])
+    const measured = found.flatMap((cell) => ('figure' in cell ? [cell] : []))
+    const seconds = measured.reduce((sum, cell) => sum + cell.seconds, 0)
+    const [first] = found
+    if (measured.length > 0) cells[row] = { figure: joined(measured.map(({ figure }) => figure)), seconds }
+    else if (first) cells[row] = first
+  }
+  return cells
 }
 
 // ---- printing ---------------------------------------------------------------------------------------------------------
@@ -159,6 +190,8 @@ function format(value: number, unit: Unit): string {
   switch (unit) {
     case 'events':
       return grouped(Math.round(value))
+    case 'times':
+      return digits(value)
     case 'bytes':
       return `${grouped(Math.round(value))} B`
     case 'virtualMs':
@@ -189,11 +222,15 @@ function ratio(theirs: number, mine: number): string {
   return times >= 100 ? grouped(Number(times.toPrecision(2))) : times.toPrecision(2)
 }
 
-function verdict({ target }: Row, figure: Figure | null, routes: number): string {
-  if (!target || !figure || (routes !== TARGET_ROUTES && !target.isForEverySize)) return ''
-  if (target.exactly !== undefined)
-    return `= ${target.exactly} ${figure.min === target.exactly && figure.max === target.exactly ? 'ok' : 'MISSED'}`
-  return `< ${target.below} ${figure.median < (target.below ?? 0) ? 'ok' : 'MISSED'}`
+function verdict({ target }: Row, figure: Figure | null, table: Table): string {
+  if (!target || !figure || (table.size !== table.suite.targetSize && !target.isForEverySize)) return ''
+  const { below, atMost, existing, exactly } = target
+  const ok = (isMet: boolean): string => (isMet ? 'ok' : 'MISSED')
+  if (exactly !== undefined) return `= ${exactly} ${ok(figure.min === exactly && figure.max === exactly)}`
+  if (atMost !== undefined) return `≤ ${atMost} ${ok(figure.median <= atMost)}`
+  if (below !== undefined) return `< ${below} ${ok(figure.median < below)}`
+  const theirs = existing ? table.figure(existing) : null
+  return theirs ? `≤ theirs ${ok(figure.median <= theirs.median)}` : ''
 }
 
 function printTable(heads: readonly string[], lines: readonly (readonly string[])[]): void {
@@ -205,44 +242,52 @@ function printTable(heads: readonly string[], lines: readonly (readonly string[]
   for (const line of lines) console.log(show(line).trimEnd())
 }
 
-function figureIn(results: readonly Result[], subject: SubjectName, routes: number, row: RowId): Figure | null {
-  const cell = results.find((each) => each.subject === subject && each.routes === routes)?.cells[row]
+/** What was measured at one size, and the row that is being printed. */
+interface Table {
+  readonly suite: Suite
+  readonly size: number
+  readonly figure: (subject: SubjectName) => Figure | null
+}
+
+function figureIn(results: readonly Result[], subject: SubjectName, size: number, row: RowId): Figure | null {
+  const cell = results.find((each) => each.subject === subject && each.size === size)?.cells[row]
   return cell && 'figure' in cell ? cell.figure : null
 }
 
-function printSize(results: readonly Result[], routes: number): void {
-  const present = SUBJECTS.filter((name) => results.some((each) => each.subject === name && each.routes === routes))
+function printSize(suite: Suite, results: readonly Result[], size: number): void {
+  const ofThisSize = results.filter((each) => each.size === size)
+  const present = suite.subjects.filter((name) => ofThisSize.some(({ subject }) => subject === name))
   const others = present.filter((name) => name !== 'ours')
-  console.log(`\n${grouped(routes)} routes\n`)
-  const lines = ALL_ROWS.map((row) => {
-    const mine = figureIn(results, 'ours', routes, row.id)
+  console.log(`\n${grouped(size)} ${suite.items}\n`)
+  const lines = suite.rows.map((row) => {
+    const figure = (name: SubjectName): Figure | null => figureIn(results, name, size, row.id)
+    const mine = figure('ours')
     const line = [row.title]
     if (present.includes('ours'))
       line.push(
         mine ? format(mine.median, row.unit) : '-',
         mine && mine.runs > 1 ? `${format(mine.min, row.unit)} … ${format(mine.max, row.unit)}` : '',
         mine ? String(mine.runs) : '',
-        verdict(row, mine, routes),
+        verdict(row, mine, { suite, size, figure }),
       )
     for (const name of others) {
-      const theirs = figureIn(results, name, routes, row.id)
+      const theirs = figure(name)
       line.push(theirs ? format(theirs.median, row.unit) : '-', theirs && mine ? ratio(theirs.median, mine.median) : '')
     }
     return line
   })
   const own = present.includes('ours') ? ['ours', 'min … max', 'runs', 'target'] : []
   printTable(['', ...own, ...others.flatMap((name) => [name, '×'])], lines)
-  const ofThisSize = results.filter((each) => each.routes === routes)
   console.log()
-  printRemarks(ofThisSize, (cell) => ('figure' in cell ? cell.figure.note : undefined))
+  printRemarks(suite, ofThisSize, (cell) => ('figure' in cell ? cell.figure.note : undefined))
 }
 
 /** One line for each text, with the rows that it goes for. */
-function printRemarks(results: readonly Result[], remarkOf: (cell: Cell) => string | undefined): void {
-  for (const subject of SUBJECTS) {
+function printRemarks(suite: Suite, results: readonly Result[], remarkOf: (cell: Cell) => string | undefined): void {
+  for (const subject of suite.subjects) {
     const titles = new Map<string, Set<string>>()
     for (const { cells } of results.filter((each) => each.subject === subject))
-      for (const { id, title } of ALL_ROWS) {
+      for (const { id, title } of suite.rows) {
         const cell = cells[id]
         const text = cell && remarkOf(cell)
         if (text !== undefined) titles.set(text, (titles.get(text) ?? new Set()).add(title))
@@ -251,13 +296,13 @@ function printRemarks(results: readonly Result[], remarkOf: (cell: Cell) => stri
   }
 }
 
-function printGrowth(results: readonly Result[], sizes: readonly number[]): void {
+function printGrowth(suite: Suite, results: readonly Result[], sizes: readonly number[]): void {
   const first = sizes[0]
   const last = sizes[sizes.length - 1]
   if (first === undefined || last === undefined || first === last) return
-  console.log(`\nours, growth with the number of routes\n`)
-  const lines = ALL_ROWS.map(({ id, title, unit }) => {
-    const figures = sizes.map((routes) => figureIn(results, 'ours', routes, id))
+  console.log(`\nours, growth with the number of ${suite.items}\n`)
+  const lines = suite.rows.map(({ id, title, unit }) => {
+    const figures = sizes.map((size) => figureIn(results, 'ours', size, id))
     const [from, to] = [figures[0], figures[figures.length - 1]]
     return [
       title,
@@ -270,16 +315,49 @@ function printGrowth(results: readonly Result[], sizes: readonly number[]): void
 
 function writeJson(path: string, options: Options, results: readonly Result[]): void {
   mkdirSync(dirname(path), { recursive: true })
-  const { isQuick, routes } = options
   const machine = { node: process.version, cpu: cpus()[0]?.model ?? 'unknown', cores: cpus().length }
-  const rows = ALL_ROWS.map(({ id, title, unit, target }) => ({ id, title, unit, target }))
+  const suites = options.suites.map(({ name, items, targetSize, rows }) => ({ name, items, targetSize, rows }))
+  const named = results.map(({ suite, ...rest }) => ({ suite: suite.name, ...rest }))
   writeFileSync(
     path,
-    `${JSON.stringify({ at: new Date().toISOString(), machine, isQuick, routes, rows, results }, null, 1)}\n`,
+    `${JSON.stringify({ at: new Date().toISOString(), machine, isQuick: options.isQuick, suites, results: named }, null, 1)}\n`,
   )
 }
 
 // ---- all together -----------------------------------------------------------------------------------------------------
+
+/** The subjects take turns, so that what else the machine does meanwhile hits them alike. */
+async function runSize(build: string, suite: Suite, size: number, options: Options): Promise<Result[]> {
+  const { isQuick, isProfiled } = options
+  const subjects = suite.subjects.filter(
+    (name) => options.subjects.includes(name) && (name === 'ours' || size <= suite.maxSizeOfExisting),
+  )
+  const cells = new Map<SubjectName, Cells[]>()
+  const processes = isQuick ? suite.quickProcesses : suite.processes
+  for (let run = 0; run < processes; run++)
+    for (const subject of subjects) {
+      const counter = processes > 1 ? `, ${run + 1} of ${processes}` : ''
+      process.stderr.write(`… ${subject}, ${grouped(size)} ${suite.items}${counter}\n`)
+      const job: Job = { suite: suite.name, subject, setting: { size, isQuick, run } }
+      cells.set(subject, [...(cells.get(subject) ?? []), await runJob(build, job, isProfiled)])
+    }
+  return subjects.map((subject) => ({ suite, subject, size, cells: joinCells(cells.get(subject) ?? []) }))
+}
+
+async function runSuite(build: string, suite: Suite, options: Options): Promise<Result[]> {
+  const given = options.sizes[suite.items] ?? (options.isQuick ? suite.quickSizes : suite.sizes)
+  const sizes = [...new Set(given)].sort((a, b) => a - b)
+  const results: Result[] = []
+  if (!suite.subjects.some((name) => options.subjects.includes(name))) return results
+  for (const size of sizes) {
+    results.push(...(await runSize(build, suite, size, options)))
+    printSize(suite, results, size)
+  }
+  if (options.subjects.includes('ours')) printGrowth(suite, results, sizes)
+  if (results.some(({ cells }) => Object.values(cells).some((cell) => 'absent' in cell))) console.log('\nwhy -\n')
+  printRemarks(suite, results, (cell) => ('absent' in cell ? cell.absent : undefined))
+  return results
+}
 
 async function main(): Promise<void> {
   const options = parseArguments(process.argv.slice(2))
@@ -293,20 +371,7 @@ async function main(): Promise<void> {
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(1))
   compile(build)
   const results: Result[] = []
-  const sizes = [...new Set(options.routes)].sort((a, b) => a - b)
-  for (const routes of sizes) {
-    for (const subject of options.subjects) {
-      if (subject !== 'ours' && routes > MAX_ROUTES_OF_EXISTING) continue
-      process.stderr.write(`… ${subject}, ${grouped(routes)} routes\n`)
-      const job: Job = { subject, setting: { routes, isQuick: options.isQuick } }
-      const cells = await runJob(build, job, options.isProfiled)
-      results.push({ subject, routes, cells })
-    }
-    printSize(results, routes)
-  }
-  if (options.subjects.includes('ours')) printGrowth(results, sizes)
-  console.log('\nwhy -\n')
-  printRemarks(results, (cell) => ('absent' in cell ? cell.absent : undefined))
+  for (const suite of options.suites) results.push(...(await runSuite(build, suite, options)))
   const json = resolve(options.json ?? join(RESULTS, 'latest.json'))
   writeJson(json, options, results)
   const seconds = ((Date.now() - startedAt) / 1000).toFixed(0)

@@ -1,10 +1,9 @@
-/** One manager at one size, in a process of its own: heaps and compiled code of the others are out of the way. */
+/** One subject at one size, in a process of its own: heaps and compiled code of the others are out of the way. */
 import type { Figure, Setting, Subject } from './measure'
-import { ALL_ROWS, type RowId } from './rows'
-
-export type SubjectName = 'ours' | 'ssb-conn' | 'ssb-gossip'
+import { type RowId, SUITES, type SubjectName, type SuiteName } from './rows'
 
 export interface Job {
+  readonly suite: SuiteName
   readonly subject: SubjectName
   readonly setting: Setting
 }
@@ -15,19 +14,26 @@ export type Report =
   | { readonly row: RowId; readonly absent: string }
 
 /** Loaded late, as the existing managers keep time by the globals and are measured with others in their place. */
-function subjectOf(name: SubjectName): Subject {
+function subjectOf({ suite, subject: name }: Job): Subject {
   switch (name) {
     case 'ours':
+      if (suite === 'replication') return replication().ourScheduler
       return (require('./managers/ours') as typeof import('./managers/ours')).ours
     case 'ssb-conn':
       return (require('./managers/ssb-conn') as typeof import('./managers/ssb-conn')).ssbConn
     case 'ssb-gossip':
       return (require('./managers/ssb-gossip') as typeof import('./managers/ssb-gossip')).ssbGossip
+    case 'ssb-replication-scheduler':
+      return replication().existingScheduler
     default: {
       const unknown: never = name
       return unknown
     }
   }
+}
+
+function replication(): typeof import('./managers/replication') {
+  return require('./managers/replication')
 }
 
 /** Waits until it is sent, as the process exits as soon as it is done. */
@@ -38,10 +44,11 @@ function tell(report: Report): Promise<void> {
   })
 }
 
-async function main({ subject, setting }: Job): Promise<void> {
-  const { benchmarks, absent } = subjectOf(subject)
+async function main(job: Job): Promise<void> {
+  const { setting } = job
+  const { benchmarks, absent } = subjectOf(job)
   // The heap is taken first, while it is clean.
-  const ids = ALL_ROWS.map(({ id }) => id)
+  const ids = (SUITES.find(({ name }) => name === job.suite)?.rows ?? []).map(({ id }) => id)
   for (const row of [...ids.filter((id) => id === 'heap'), ...ids.filter((id) => id !== 'heap')]) {
     const measure = benchmarks[row]
     if (!measure) {
@@ -50,7 +57,9 @@ async function main({ subject, setting }: Job): Promise<void> {
     }
     const startedAt = process.hrtime.bigint()
     const figure = await measure(setting)
-    await tell({ row, figure, seconds: Number(process.hrtime.bigint() - startedAt) / 1e9 })
+    if (figure === null) continue
+    if (typeof figure === 'string') await tell({ row, absent: figure })
+    else await tell({ row, figure, seconds: Number(process.hrtime.bigint() - startedAt) / 1e9 })
   }
 }
 

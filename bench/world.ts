@@ -41,14 +41,14 @@ export type Mood = 'usual' | 'paused'
 const FRESH_WHEN_PAUSED = 3
 const BASE64 = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/'
 
-type Draw = (max: number) => number
+export type Draw = (max: number) => number
 
-function drawer(seed: number): Draw {
+export function drawer(seed: number): Draw {
   const random = seededRandom(seed)
   return (max) => Math.floor(random.next() * max)
 }
 
-function drawKey(draw: Draw): string {
+export function drawKey(draw: Draw): string {
   let key = ''
   for (let at = 0; at < 42; at++) key += BASE64[draw(64)]
   // 32 bytes leave four bits for the last character.

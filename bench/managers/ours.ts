@@ -202,7 +202,7 @@ interface Filled {
 }
 
 /** Loading takes longer than most of what is measured, so the rows share it; states are persistent. */
-function fill({ routes }: Setting, mood: Mood): Filled {
+function fill({ size: routes }: Setting, mood: Mood): Filled {
   const harness = new Harness()
   harness.load(snapshotText(routes - LAN_PEERS[mood], mood))
   harness.learn(lanReports(makeLan(LAN_PEERS[mood])))
@@ -493,16 +493,16 @@ async function timeLoad(setting: Setting): Promise<{ readonly load: Figure; read
   new Harness().load(snapshotText(100, 'usual'))
   const times: number[] = []
   const heaps: number[] = []
-  for (let run = 0; run < (setting.routes > 20_000 ? 1 : setting.isQuick ? 3 : 6); run++) {
+  for (let run = 0; run < (setting.size > 20_000 ? 1 : setting.isQuick ? 3 : 6); run++) {
     const bytes = await heapOf(() => {
       const harness = new Harness()
-      const text = snapshotText(setting.routes, 'usual')
+      const text = snapshotText(setting.size, 'usual')
       const elapsed = stopwatch()
       harness.load(text)
       times.push(elapsed() / 1000)
       return harness
     })
-    heaps.push(bytes / setting.routes)
+    heaps.push(bytes / setting.size)
   }
   // The first one is slower, as its code is not compiled yet; at a start it never is, but this is to be repeatable.
   return { load: figureOf(times.slice(times.length > 1 ? 1 : 0)), heap: figureOf(heaps, HISTORY) }

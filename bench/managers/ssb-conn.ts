@@ -144,7 +144,7 @@ function sourceOf(value: unknown): (abort: unknown, cb: Done) => void {
 // ---- decisions --------------------------------------------------------------------------------------------------------
 
 async function decide(setting: Setting, isFull: boolean): Promise<Figure> {
-  const harness = await Harness.filled(setting.routes)
+  const harness = await Harness.filled(setting.size)
   if (!isFull) harness.lose()
   const counts = harness.muzzle()
   const figure = timePerCall(setting, () => harness.scheduler.updateNow())
@@ -160,7 +160,7 @@ type Event = 'dialStarted' | 'dialFailed' | 'connected' | 'closed' | 'announced'
 
 /** Its scheduler is off; what is timed is hub, staging, database and the glue between them. */
 async function timeEvents(setting: Setting): Promise<Laps<Event>> {
-  const harness = await Harness.filled(setting.routes)
+  const harness = await Harness.filled(setting.size)
   const { stack, conn, scheduler } = harness
   harness.lose()
   const up = new Set([...stack.open].map((rpc) => rpc.id))
@@ -222,7 +222,7 @@ async function timeEvents(setting: Setting): Promise<Laps<Event>> {
 }
 
 async function redial(setting: Setting): Promise<{ readonly work: Figure; readonly wait: Figure }> {
-  const harness = await Harness.filled(setting.routes)
+  const harness = await Harness.filled(setting.size)
   const { stack } = harness
   const work: number[] = []
   const wait: number[] = []
@@ -253,7 +253,7 @@ async function redial(setting: Setting): Promise<{ readonly work: Figure; readon
 }
 
 async function wakeUps(setting: Setting): Promise<Figure> {
-  await Harness.filled(setting.routes, 'paused')
+  await Harness.filled(setting.size, 'paused')
   const counted = await countWakeUps(time, setting.isQuick ? 1_000 : 4_000)
   time.forget()
   return exactly(counted.perHour, counted.note)
@@ -262,7 +262,7 @@ async function wakeUps(setting: Setting): Promise<Figure> {
 // ---- the table as a whole ---------------------------------------------------------------------------------------------
 
 async function addOne(setting: Setting): Promise<Figure> {
-  const conn = await open(stackWith(setting.routes))
+  const conn = await open(stackWith(setting.size))
   const samples: number[] = []
   for (let run = -1; run < 5; run++) {
     const newcomers = makeWorld(NEWCOMERS, 'usual', 1_000 + run)
@@ -282,7 +282,7 @@ function stackWith(routes: number): FakeStack {
 }
 
 async function load(setting: Setting): Promise<Figure> {
-  const stack = stackWith(setting.routes)
+  const stack = stackWith(setting.size)
   const samples: number[] = []
   for (let run = -1; run < 5; run++) {
     const elapsed = stopwatch()
@@ -295,12 +295,12 @@ async function load(setting: Setting): Promise<Figure> {
 
 async function heap(setting: Setting): Promise<Figure> {
   await open(stackWith(100))
-  const stack = stackWith(setting.routes)
+  const stack = stackWith(setting.size)
   const samples: number[] = []
   for (let run = 0; run < 3; run++) {
     const bytes = await heapOf(() => open(stack))
     stack.removeAllListeners()
-    samples.push(bytes / setting.routes)
+    samples.push(bytes / setting.size)
   }
   return figureOf(samples)
 }

@@ -93,7 +93,7 @@ class Harness {
   ) {}
 
   /** Started, and gone on until it has all that it wants. Any one before is at its end. */
-  static async filled({ routes }: Setting, mood: Mood): Promise<Harness> {
+  static async filled({ size: routes }: Setting, mood: Mood): Promise<Harness> {
     time.forget()
     const stack = new FakeStack()
     const world = makeWorld(routes, mood)
@@ -270,7 +270,7 @@ function stackWith(routes: number): FakeStack {
 
 async function timeLoad(setting: Setting): Promise<{ readonly load: Figure; readonly heap: Figure }> {
   await open(stackWith(100), 100)
-  const stack = stackWith(setting.routes)
+  const stack = stackWith(setting.size)
   const times: number[] = []
   const heaps: number[] = []
   const startedAt = performance.now()
@@ -281,11 +281,11 @@ async function timeLoad(setting: Setting): Promise<{ readonly load: Figure; read
   ) {
     const bytes = await heapOf(async () => {
       const elapsed = stopwatch()
-      const gossip = await open(stack, setting.routes)
+      const gossip = await open(stack, setting.size)
       times.push(elapsed() / 1000)
       return gossip
     })
-    heaps.push(bytes / setting.routes)
+    heaps.push(bytes / setting.size)
     stack.removeAllListeners()
     time.forget()
   }
