@@ -18,6 +18,8 @@ type Table = Readonly<Record<string, unknown>>
 const INLINE_MAX = 500
 /** Of a slice's 500. */
 const COST_PER_FEED = 0.25
+/** Feeds to a piece of work: asking for the time after each would take as long as the feed itself. */
+const FEEDS_PER_STEP = 8
 const COST_PER_EDGE = 0.05
 /** Between two comparisons of the whole table, when one follows the other. */
 const REREAD_PAUSE_MS = 1_000
@@ -30,6 +32,8 @@ export interface GraphOptions {
   readonly hopsOf: (feed: FeedId) => Hops | null
   readonly mains: () => Iterable<FeedId>
   readonly onHops: (feed: FeedId, hops: Hops | null) => void
+  /** Whether an edge from this source was a block: then those that are none are told, too. */
+  readonly hasBlocks: (source: FeedId) => boolean
   readonly onEdge: (source: FeedId, dest: FeedId, value: unknown) => void
   /** A complete reading of all edges begins and ends. */
   readonly onEdgesBegin: () => void
@@ -102,21 +106,24 @@ export function startGraph(options: GraphOptions): Graph {
     }
     let at = 0
     add(() => {
-      const feed = feeds[at++]
-      if (feed === undefined) {
+      const end = Math.min(at + FEEDS_PER_STEP, feeds.length)
+      if (at === end) {
         done()
         return 0
       }
-      takeOne(feed)
-      return COST_PER_FEED
+      while (at < end) takeOne(feeds[at++] as FeedId)
+      return FEEDS_PER_STEP * COST_PER_FEED
     })
   }
 
   const takeSource = (source: FeedId, table: unknown): number => {
     if (!isTable(table)) return 1
+    const isBlocking = options.hasBlocks(source)
     let count = 1
     for (const dest in table) {
-      options.onEdge(source, dest, table[dest])
+      const value = table[dest]
+      // Nine edges in ten, of which ssb-ebt has nothing to know.
+      if (isBlocking || !((value as number) >= 0)) options.onEdge(source, dest, value)
       count++
     }
     return count
@@ -124,11 +131,11 @@ export function startGraph(options: GraphOptions): Graph {
 
   /** Whole: what it does not name is no edge any more. */
   const takeEdges = (table: Table, isWhole: boolean): void => {
-    if (!isWhole && jobs.length === 0 && isSmall(table)) {
-      for (const source in table) takeSource(source, table[source])
+    const sources = Object.keys(table)
+    if (!isWhole && jobs.length === 0 && isSmall(table, sources)) {
+      for (const source of sources) takeSource(source, table[source])
       return
     }
-    const sources = Object.keys(table)
     let at = 0
     if (isWhole) add(once(options.onEdgesBegin))
     add(() => {
@@ -139,14 +146,14 @@ export function startGraph(options: GraphOptions): Graph {
   }
 
   /** One edge, as the live stream brings it, or not much more. */
-  const isSmall = (table: Table): boolean => {
-    let count = 0
-    for (const source in table) {
+  const isSmall = (table: Table, sources: readonly FeedId[]): boolean => {
+    let count = sources.length
+    for (const source of sources) {
+      if (count > INLINE_MAX) return false
       const dests = table[source]
-      if (isTable(dests)) for (const _ in dests) if (++count > INLINE_MAX) return false
-      if (++count > INLINE_MAX) return false
+      if (isTable(dests)) for (const _ in dests) count++
     }
-    return true
+    return count <= INLINE_MAX
   }
 
   const once = (fn: () => void): Job => {

@@ -176,6 +176,7 @@ export function createReplicationScheduler(options: {
       wanted.setHops(feed, hops)
       partial.consider(feed)
     },
+    hasBlocks: edges.hasSource,
     onEdge: (source, dest, value) => {
       const call = edges.set(source, dest, value)
       if (call) ebt.block(call.source, call.dest, call.isBlocking)

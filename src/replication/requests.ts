@@ -32,6 +32,8 @@ const REVIEW_MS = 250
 const INLINE_MAX = 500
 /** Of a slice's 500: a decision and its calls take some microseconds. */
 const COST = 0.25
+/** Feeds to a piece of work: asking for the time after each would take as long as the feed itself. */
+const FEEDS_PER_STEP = 8
 
 export interface RequestsOptions {
   readonly self: FeedId
@@ -178,6 +180,16 @@ export function createRequests(options: RequestsOptions): Requests {
   }
 
   const step = (): number => {
+    let cost = 0
+    for (let i = 0; i < FEEDS_PER_STEP; i++) {
+      const more = stepOnce()
+      cost += more
+      if (more === 0) break
+    }
+    return cost
+  }
+
+  const stepOnce = (): number => {
     if (isStopped || !isFlushing) return 0
     if (sort()) return COST
     const feed = queue.take()
@@ -216,7 +228,7 @@ export function createRequests(options: RequestsOptions): Requests {
         return options.onSettled()
       }
       isFlushing = true
-      if (isInline) for (let spent = 0; spent < 2 * INLINE_MAX && step() > 0; spent++);
+      if (isInline) for (let spent = 0; spent < 2 * INLINE_MAX && stepOnce() > 0; spent++);
       if (isFlushing) wake()
     },
     step,

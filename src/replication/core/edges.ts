@@ -17,6 +17,8 @@ export interface Edges {
   /** A complete reading of the graph begins; `end` gives the unblocks of what it did not name. */
   readonly begin: () => void
   readonly end: () => readonly EdgeCall[]
+  /** Whether ssb-ebt was told of a block by this source. */
+  readonly hasSource: (source: FeedId) => boolean
   readonly has: (source: FeedId, dest: FeedId) => boolean
   /** Blocking edges that ssb-ebt was told of. */
   readonly size: () => number
@@ -57,6 +59,7 @@ export function createEdges(self: FeedId): Edges {
         for (const [dest, seen] of [...dests]) if (seen !== reading) calls.push(remove(source, dests, dest))
       return calls
     },
+    hasSource: (source) => blocks.has(source),
     has: (source, dest) => blocks.get(source)?.has(dest) ?? false,
     size: () => count,
   }

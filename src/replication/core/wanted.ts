@@ -204,7 +204,12 @@ export function createWanted({ self, shardOf }: WantedOptions): Wanted {
   const hopsOf = (main: FeedId): Hops | null => (main === self ? 0 : (hops.get(main) ?? null))
 
   /** Also of a root of which nothing has arrived. */
-  const branchOf = (feed: FeedId): Branch | null =>
+  const branchOf = (feed: FeedId): Branch | null => (hasTrees() ? findBranch(feed) : null)
+
+  /** Where nobody has a meta feed, nothing is looked up. */
+  const hasTrees = (): boolean => tree.size > 0 || mainsByRoot.size > 0 || groupsByRoot.size > 0
+
+  const findBranch = (feed: FeedId): Branch | null =>
     tree.branchOf(feed) ?? (mainsByRoot.has(feed) || groupsByRoot.has(feed) ? [bareRoot(feed)] : null)
 
   const isMatch = (template: Template, branch: Branch, main: FeedId | null): boolean =>
