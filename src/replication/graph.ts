@@ -18,8 +18,9 @@ type Table = Readonly<Record<string, unknown>>
 const INLINE_MAX = 500
 /** Of a slice's 500. */
 const COST_PER_FEED = 0.25
-/** Feeds to a piece of work: asking for the time after each would take as long as the feed itself. */
-const FEEDS_PER_STEP = 8
+/** Feeds, and edges, to a piece of work: asking for the time after each would take as long as the feed itself. */
+const FEEDS_PER_STEP = 64
+const EDGES_PER_STEP = 320
 const COST_PER_EDGE = 0.05
 /** Between two comparisons of the whole table, when one follows the other. */
 const REREAD_PAUSE_MS = 1_000
@@ -29,9 +30,9 @@ const REREAD_TIMEOUT_MS = 10_000
 export interface GraphOptions {
   readonly sbot: object
   readonly clock: Clock
-  readonly hopsOf: (feed: FeedId) => Hops | null
   readonly mains: () => Iterable<FeedId>
-  readonly onHops: (feed: FeedId, hops: Hops | null) => void
+  /** Returns what they were before. */
+  readonly onHops: (feed: FeedId, hops: Hops | null) => Hops | null
   /** Whether an edge from this source was a block: then those that are none are told, too. */
   readonly hasBlocks: (source: FeedId) => boolean
   readonly onEdge: (source: FeedId, dest: FeedId, value: unknown) => void
@@ -93,8 +94,8 @@ export function startGraph(options: GraphOptions): Graph {
     let isLossy = false
     const takeOne = (feed: FeedId): void => {
       const value = table[feed]
-      if (isLoss(options.hopsOf(feed), value)) isLossy = true
-      options.onHops(feed, typeof value === 'number' ? value : null)
+      const before = options.onHops(feed, typeof value === 'number' ? value : null)
+      if (isLoss(before, value)) isLossy = true
     }
     const done = (): void => {
       if (isLossy) reread()
@@ -139,8 +140,12 @@ export function startGraph(options: GraphOptions): Graph {
     let at = 0
     if (isWhole) add(once(options.onEdgesBegin))
     add(() => {
-      const source = sources[at++]
-      return source === undefined ? 0 : COST_PER_EDGE * takeSource(source, table[source])
+      let count = 0
+      while (at < sources.length && count < EDGES_PER_STEP) {
+        const source = sources[at++] as FeedId
+        count += takeSource(source, table[source])
+      }
+      return COST_PER_EDGE * count
     })
     if (isWhole) add(once(options.onEdgesEnd))
   }

@@ -170,11 +170,11 @@ export function createReplicationScheduler(options: {
   const graph = startGraph({
     sbot,
     clock,
-    hopsOf: wanted.hopsOf,
     mains: wanted.mains,
     onHops: (feed, hops) => {
-      wanted.setHops(feed, hops)
+      const before = wanted.setHops(feed, hops)
       partial.consider(feed)
+      return before
     },
     hasBlocks: edges.hasSource,
     onEdge: (source, dest, value) => {

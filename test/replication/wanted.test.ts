@@ -428,7 +428,8 @@ const step: fc.Arbitrary<Step> = fc.oneof(
 function take(wanted: Wanted, each: Step): void {
   switch (each.kind) {
     case 'hops':
-      return wanted.setHops(each.main, each.hops)
+      wanted.setHops(each.main, each.hops)
+      return
     case 'root':
       return wanted.setRoot(each.main, each.root)
     case 'branch': {

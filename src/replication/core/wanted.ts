@@ -29,8 +29,8 @@ export interface WantedOptions {
 }
 
 export interface Wanted {
-  /** Distance of a main feed; null: the graph does not name it (any more). */
-  readonly setHops: (main: FeedId, hops: Hops | null) => void
+  /** Distance of a main feed; null: the graph does not name it (any more). Returns what it was before. */
+  readonly setHops: (main: FeedId, hops: Hops | null) => Hops | null
   readonly hopsOf: (main: FeedId) => Hops | null
   readonly mains: () => Iterable<FeedId>
   /** The root meta feed that a main feed announced; null takes it back. */
@@ -50,6 +50,8 @@ export interface Wanted {
 
   /** Feeds to look at again. Taken out by whoever reads it. */
   readonly dirty: Set<FeedId>
+  /** Hands over all of them; `dirty` is another, empty set from now on. */
+  readonly takeDirty: () => Set<FeedId>
   /** Feeds whose decision waits until announces and trees have been read. */
   readonly isHeld: (feed: FeedId) => boolean
   readonly wishOf: (feed: FeedId) => Wish | null
@@ -64,6 +66,7 @@ export interface Wanted {
 }
 
 const NO_IDS: ReadonlySet<string> = new Set()
+const NO_TEMPLATE = { key: null, template: null }
 const UNREACHED = Number.POSITIVE_INFINITY
 
 /**
@@ -86,7 +89,7 @@ function isSameList(a: readonly string[], b: readonly string[]): boolean {
 }
 
 export function createWanted({ self, shardOf }: WantedOptions): Wanted {
-  const dirty = new Set<FeedId>()
+  let dirty = new Set<FeedId>()
   const hops = new Map<FeedId, Hops>()
   const roots = new Map<FeedId, FeedId>()
   const mainsByRoot = new Map<FeedId, Set<FeedId>>()
@@ -108,7 +111,7 @@ export function createWanted({ self, shardOf }: WantedOptions): Wanted {
 
   const touchMain = (main: FeedId): void => {
     dirty.add(main)
-    const root = roots.get(main)
+    const root = roots.size > 0 ? roots.get(main) : undefined
     if (root !== undefined) touchTree(root)
   }
 
@@ -130,13 +133,14 @@ export function createWanted({ self, shardOf }: WantedOptions): Wanted {
 
   // ---- facts ----------------------------------------------------------------------------------------------------------
 
-  const setHops = (main: FeedId, value: Hops | null): void => {
-    if (standingOf(value) === null) {
-      if (hops.delete(main)) touchMain(main)
-    } else if (hops.get(main) !== value) {
-      hops.set(main, value as Hops)
-      touchMain(main)
-    }
+  const setHops = (main: FeedId, value: Hops | null): Hops | null => {
+    const before = hops.get(main) ?? null
+    const next = standingOf(value) === null ? null : value
+    if (next === before) return before
+    if (next === null) hops.delete(main)
+    else hops.set(main, next)
+    touchMain(main)
+    return before
   }
 
   const setRoot = (main: FeedId, root: FeedId | null): void => {
@@ -280,7 +284,7 @@ export function createWanted({ self, shardOf }: WantedOptions): Wanted {
       reasons?.push({ kind: 'unreachable', main: feed, hops: distance })
       return 'drop'
     }
-    const { key, template } = templateFor(templates, distance)
+    const { key, template } = templates ? templateFor(templates, distance) : NO_TEMPLATE
     const root = template ? livingRootOf(feed) : null
     if (template && root !== null && tree.hasArrived(root)) {
       // Unless its own tree wants it as a leaf, which the caller has asked.
@@ -342,7 +346,14 @@ export function createWanted({ self, shardOf }: WantedOptions): Wanted {
   }
 
   return {
-    dirty,
+    get dirty() {
+      return dirty
+    },
+    takeDirty: () => {
+      const taken = dirty
+      dirty = new Set()
+      return taken
+    },
     setHops,
     hopsOf,
     mains: () => hops.keys(),
