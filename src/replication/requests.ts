@@ -12,7 +12,7 @@
 import { isFeedId } from '../core/address'
 import { own } from '../core/own'
 import type { Clock } from '../shell/clock'
-import { createBuckets } from './core/buckets'
+import { createLanes } from './core/lanes'
 import { createPacing, type Supply } from './core/pacing'
 import type { FeedId, Wish } from './core/types'
 import type { Wanted } from './core/wanted'
@@ -33,7 +33,7 @@ const INLINE_MAX = 500
 /** Of a slice's 500: a decision and its calls take some microseconds. */
 const COST = 0.25
 /** Feeds to a piece of work: asking for the time after each would take as long as the feed itself. */
-const FEEDS_PER_STEP = 8
+const FEEDS_PER_STEP = 64
 
 export interface RequestsOptions {
   readonly self: FeedId
@@ -74,7 +74,8 @@ export interface Requests {
 export function createRequests(options: RequestsOptions): Requests {
   const { self, wanted, ebt, clock, onChange, wake } = options
   const told = new Map<FeedId, Wish>()
-  const queue = createBuckets()
+  /** Dirty feeds that were taken over. To settle one twice does no harm, so they are not looked up. */
+  const lanes = createLanes()
   let isPaced = options.newFeedsAtOnce !== null && ebt.readClock !== null
   const pacing = createPacing(options.newFeedsAtOnce ?? 0)
   let ourClock: Readonly<Record<string, unknown>> | null = null
@@ -83,7 +84,9 @@ export function createRequests(options: RequestsOptions): Requests {
   let timer: unknown = null
   let isStopped = false
   let isFlushing = false
-  let reader: Iterator<FeedId> | null = null
+  /** Dirty feeds that are being taken over; before `sorted` they are in their lanes. */
+  let unsorted: readonly FeedId[] = []
+  let sorted = 0
 
   /** Known only once ssb-ebt has read the database; the clock is of classic feeds. */
   const hasMessages = (feed: FeedId): boolean => {
@@ -149,7 +152,7 @@ export function createRequests(options: RequestsOptions): Requests {
     const feeds = [...pacing.feeds()].filter((feed) => !isPaced || hasMessages(feed))
     for (const feed of feeds) {
       pacing.withdraw(feed)
-      queue.add(feed, wanted.orderOf(feed))
+      lanes.put(feed, wanted.orderOf(feed))
     }
     if (feeds.length === 0) return
     isFlushing = true
@@ -166,41 +169,53 @@ export function createRequests(options: RequestsOptions): Requests {
     }, REVIEW_MS)
   }
 
-  /** Moves one dirty feed to its place in the queue. */
-  const sort = (): boolean => {
-    reader ??= wanted.dirty.values()
-    const { done, value } = reader.next()
-    if (done) {
-      reader = null
-      return false
+  const queued = (): number => wanted.dirty.size + unsorted.length - sorted + lanes.size()
+
+  /** Puts dirty feeds in their lanes; returns how many. */
+  const sort = (limit: number): number => {
+    if (sorted === unsorted.length) {
+      sorted = 0
+      unsorted = wanted.dirty.size > 0 ? [...wanted.takeDirty()] : []
     }
-    wanted.dirty.delete(value)
-    queue.add(value, wanted.orderOf(value))
-    return true
+    const end = Math.min(sorted + limit, unsorted.length)
+    const count = end - sorted
+    while (sorted < end) {
+      const feed = unsorted[sorted++] as FeedId
+      lanes.put(feed, wanted.orderOf(feed))
+    }
+    return count
   }
 
-  const step = (): number => {
-    let cost = 0
-    for (let i = 0; i < FEEDS_PER_STEP; i++) {
-      const more = stepOnce()
-      cost += more
-      if (more === 0) break
+  /** Those that are sorted, closest first; returns how many. */
+  const settleSome = (limit: number): number => {
+    let count = 0
+    while (count < limit && !isStopped) {
+      const feed = lanes.take()
+      if (feed === undefined) break
+      settle(feed)
+      count++
     }
-    return cost
+    return count
   }
 
-  const stepOnce = (): number => {
+  /** Deals with some feeds, and returns how many; 0 if there is none. */
+  const work = (limit: number): number => {
     if (isStopped || !isFlushing) return 0
-    if (sort()) return COST
-    const feed = queue.take()
-    if (feed === undefined) {
-      isFlushing = false
-      arm()
-      options.onSettled()
-      return 0
+    const count = sort(limit) || settleSome(limit)
+    if (count > 0 || isStopped) return count
+    isFlushing = false
+    arm()
+    options.onSettled()
+    return 0
+  }
+
+  const workInline = (): void => {
+    let left = 2 * INLINE_MAX
+    while (left > 0) {
+      const count = work(Math.min(left, INLINE_MAX))
+      if (count === 0) return
+      left -= count
     }
-    settle(feed)
-    return COST
   }
 
   return {
@@ -216,22 +231,21 @@ export function createRequests(options: RequestsOptions): Requests {
         if (isStopped || ++count > INLINE_MAX) return
         if (wanted.isHeld(feed) || wanted.wishOf(feed) === 'want') continue
         wanted.dirty.delete(feed)
-        queue.delete(feed)
         settle(feed)
       }
     },
     flush: (isInline) => {
       if (isStopped) return
       readClock()
-      if (wanted.dirty.size === 0 && queue.size() === 0) {
+      if (queued() === 0) {
         arm()
         return options.onSettled()
       }
       isFlushing = true
-      if (isInline) for (let spent = 0; spent < 2 * INLINE_MAX && stepOnce() > 0; spent++);
+      if (isInline) workInline()
       if (isFlushing) wake()
     },
-    step,
+    step: () => COST * work(FEEDS_PER_STEP),
     toldOf: (feed) => told.get(feed) ?? null,
     told: () => told,
     isWaiting: (feed) => pacing.isWaiting(feed),
@@ -240,7 +254,7 @@ export function createRequests(options: RequestsOptions): Requests {
       waiting: pacing.waiting(),
       // Nobody looks at them while none waits.
       onTheirWay: pacing.waiting() > 0 ? pacing.onTheirWay() : 0,
-      queued: wanted.dirty.size + queue.size(),
+      queued: queued(),
     }),
     setConnected: (next) => {
       if (next === isConnected) return
