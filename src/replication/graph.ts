@@ -9,6 +9,7 @@
 import pull = require('pull-stream')
 
 import { memberOf, methodOf } from '../adapters/members'
+import { own } from '../core/own'
 import type { Clock } from '../shell/clock'
 import type { FeedId, Hops } from './core/types'
 
@@ -74,6 +75,8 @@ export function startGraph(options: GraphOptions): Graph {
   /** The edges as they were last read whole: a graph that was built anew is another object. */
   let lastEdges: unknown = null
   let isSubscribed = false
+  /** Whether the distances that change are still told of. */
+  let isFollowingHops = false
   let isPaused = true
   let isStopped = false
   /** Until the answer of ssb-friends is there. */
@@ -227,21 +230,22 @@ export function startGraph(options: GraphOptions): Graph {
     return true
   }
 
-  /** Feeds that we know and the table does not name are out of reach. */
+  /**
+   * Feeds that we know and the table does not name are out of reach. Those that it names and we do not know have come down
+   * the stream, unless that is over: to list 50 000 names takes longer than a slice.
+   */
   const compareHops = (table: Table): void => {
-    takeHops(table)
-    const known = [...options.mains()]
-    let at = 0
+    if (!isFollowingHops) takeHops(table)
+    const known = options.mains()[Symbol.iterator]()
     add(() => {
-      for (let seen = 0; seen < 4; seen++) {
-        const feed = known[at++]
-        if (feed === undefined) return seen > 0 ? COST_PER_FEED : 0
-        if (!Object.prototype.hasOwnProperty.call(table, feed)) {
-          options.onHops(feed, null)
-          options.onTaken([feed])
-        }
+      for (let seen = 0; seen < FEEDS_PER_STEP; seen++) {
+        const { done, value: feed } = known.next()
+        if (done) return COST_PER_FEED * seen
+        const value = own(table, feed)
+        const hops = typeof value === 'number' ? value : null
+        if (options.onHops(feed, hops) !== hops) options.onTaken([feed])
       }
-      return COST_PER_FEED
+      return COST_PER_FEED * FEEDS_PER_STEP
     })
   }
 
@@ -275,7 +279,7 @@ export function startGraph(options: GraphOptions): Graph {
 
   // ---- streams --------------------------------------------------------------------------------------------------------
 
-  const follow = (name: 'graphStream' | 'hopStream', onItem: (table: Table) => void): void => {
+  const follow = (name: 'graphStream' | 'hopStream', onItem: (table: Table) => void, onEnd = (): void => {}): void => {
     const open = methodOf(sbot, 'friends', name)
     if (!open) return log(`ssb-friends has no ${name}: version 5 or later is needed`)
     let source: unknown
@@ -292,6 +296,7 @@ export function startGraph(options: GraphOptions): Graph {
         return true
       },
       (error) => {
+        onEnd()
         if (error && !isStopped) log(`ssb-friends: ${name} ended: ${memberOf(error, 'message')}`)
       },
     )
@@ -308,7 +313,10 @@ export function startGraph(options: GraphOptions): Graph {
       isFirst = false
       takeEdges(table, false)
     })
-    follow('hopStream', takeHops)
+    isFollowingHops = true
+    follow('hopStream', takeHops, () => {
+      isFollowingHops = false
+    })
     if (jobs.length === 0 && !isAsking) options.onRead()
   }
 

@@ -56,6 +56,8 @@ export interface FeedExplanation extends FeedStatus {
   readonly path: readonly string[] | null
 }
 
+/** A graph of 50 000 feeds is read once, and should not take half its time between slices. */
+const SLICE_MS = 5
 /** More than anybody types in. */
 const MAX_CHOICES = 10_000
 
@@ -131,7 +133,9 @@ export function createReplicationScheduler(options: {
   const wanted = createWanted({ self, shardOf: createShardOf() })
   const edges = createEdges(self)
   const ebt = ebtOf(sbot, log)
-  const slices = startSlices(clock, [() => graph.step(), () => partial.step(), () => requests.step()])
+  const slices = startSlices(clock, [() => graph.step(), () => partial.step(), () => requests.step()], {
+    sliceMs: SLICE_MS,
+  })
   const feeds = new KeyedSource<FeedStatus>(
     () => knownFeeds(),
     (feed) => statusOf(feed),

@@ -19,7 +19,13 @@ const SLICE_MS = 2
  * Takes the pieces from the first of the steps that has any. Whatever wakes it may be in the middle of something, as an
  * action is when it is told of: the first slice waits for the end of that, the others let timers and sockets go first.
  */
-export function startSlices(clock: Clock, steps: readonly Step[]): Slices {
+export function startSlices(
+  clock: Clock,
+  steps: readonly Step[],
+  /** Longer slices cost less between them, and hold up the event loop for longer. */
+  { sliceMs = SLICE_MS }: { readonly sliceMs?: number } = {},
+): Slices {
+  const sliceCost = (SLICE_COST * sliceMs) / SLICE_MS
   let timer: unknown = null
   let isDeferred = false
   let isStopped = false
@@ -40,7 +46,7 @@ export function startSlices(clock: Clock, steps: readonly Step[]): Slices {
       if (cost === 0) return
       spent += cost
       // Also when the clock was set back: then the cost alone ends the slice.
-      if (spent < SLICE_COST && clock.now() - startedAt < SLICE_MS) continue
+      if (spent < sliceCost && clock.now() - startedAt < sliceMs) continue
       if (!isStopped) pause()
       return
     }
