@@ -470,6 +470,11 @@ test('property: a feed whose decision changes is among those to look at again', 
         const before = wishes(wanted)
         wanted.dirty.clear()
         take(wanted, each)
+        for (const feed of FEEDS) {
+          const { wish } = wanted.decide(feed)
+          const same = (wanted.wishOf(feed) ?? 'drop') === (wish ?? 'drop')
+          if (!same) throw new Error(`${feed}: ${wanted.wishOf(feed)}, and explained as ${wish}`)
+        }
         for (const [feed, wish] of wishes(wanted))
           if (wish !== before.get(feed) && !wanted.dirty.has(feed))
             throw new Error(`${feed}: ${before.get(feed)} → ${wish} by ${JSON.stringify(each)}`)

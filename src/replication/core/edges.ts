@@ -24,31 +24,56 @@ export interface Edges {
   readonly size: () => number
 }
 
+interface Block {
+  readonly dest: FeedId
+  /** The reading in which it was last seen. */
+  seen: number
+}
+
 /** Edges that touch `self` are left to the wishes: its blocks follow the distances. */
 export function createEdges(self: FeedId): Edges {
-  /** Source, then dest, then the reading in which the edge was last seen. */
-  const blocks = new Map<FeedId, Map<FeedId, number>>()
+  /** By source. Most who block anybody block one: a Map for each would take more time than all the rest. */
+  const blocks = new Map<FeedId, Block | Map<FeedId, Block>>()
   let reading = 0
   let count = 0
 
-  const remove = (source: FeedId, dests: Map<FeedId, number>, dest: FeedId): EdgeCall => {
-    dests.delete(dest)
+  const find = (source: FeedId, dest: FeedId): Block | undefined => {
+    const dests = blocks.get(source)
+    if (dests instanceof Map) return dests.get(dest)
+    return dests?.dest === dest ? dests : undefined
+  }
+
+  const add = (source: FeedId, block: Block): void => {
+    const dests = blocks.get(source)
+    count++
+    if (dests === undefined) blocks.set(source, block)
+    else if (dests instanceof Map) dests.set(block.dest, block)
+    else
+      blocks.set(
+        source,
+        new Map([
+          [dests.dest, dests],
+          [block.dest, block],
+        ]),
+      )
+  }
+
+  const remove = (source: FeedId, { dest }: Block): EdgeCall => {
+    const dests = blocks.get(source)
     count--
-    if (dests.size === 0) blocks.delete(source)
+    if (dests instanceof Map) dests.delete(dest)
+    if (!(dests instanceof Map) || dests.size === 0) blocks.delete(source)
     return { source, dest, isBlocking: false }
   }
 
   return {
     set: (source, dest, value) => {
       if (source === self || dest === self) return null
-      const dests = blocks.get(source)
-      if (standingOf(value) !== 'block') return dests?.has(dest) ? remove(source, dests, dest) : null
-      const isNew = !dests?.has(dest)
-      if (dests) dests.set(dest, reading)
-      else blocks.set(source, new Map([[dest, reading]]))
-      if (!isNew) return null
-      count++
-      return { source, dest, isBlocking: true }
+      const known = find(source, dest)
+      if (standingOf(value) !== 'block') return known ? remove(source, known) : null
+      if (known) known.seen = reading
+      else add(source, { dest, seen: reading })
+      return known ? null : { source, dest, isBlocking: true }
     },
     begin: () => {
       reading++
@@ -56,11 +81,12 @@ export function createEdges(self: FeedId): Edges {
     end: () => {
       const calls: EdgeCall[] = []
       for (const [source, dests] of [...blocks])
-        for (const [dest, seen] of [...dests]) if (seen !== reading) calls.push(remove(source, dests, dest))
+        for (const block of dests instanceof Map ? [...dests.values()] : [dests])
+          if (block.seen !== reading) calls.push(remove(source, block))
       return calls
     },
     hasSource: (source) => blocks.has(source),
-    has: (source, dest) => blocks.get(source)?.has(dest) ?? false,
+    has: (source, dest) => find(source, dest) !== undefined,
     size: () => count,
   }
 }

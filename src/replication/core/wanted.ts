@@ -305,6 +305,9 @@ export function createWanted({ self, shardOf }: WantedOptions): Wanted {
       reasons?.push({ kind: 'self' })
       return 'want'
     }
+    // Without meta feeds, and where nobody asks why, the distance says it all: at a start this is asked of everybody.
+    if (reasons === null && templates === null && manual.size === 0 && mainsByRoot.size === 0)
+      return standingAsMain(feed, null)
     const branch = branchOf(feed)
     const ended = branch?.find(({ isTombstoned }) => isTombstoned)
     if (ended) reasons?.push({ kind: 'tombstoned', feed: ended.id })
