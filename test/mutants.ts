@@ -1,6 +1,6 @@
 /*
- * `npm run test:mutants`: plants deliberate faults in copies of src/core, one at a time, and runs the core tests against each
- * copy. Prints which test noticed. Exits non-zero if a fault survives, or if the text that it replaces is not in the source
+ * `npm run test:mutants`: plants deliberate faults in copies of src/core and src/replication, one at a time, and runs the tests
+ * of that part against each copy. Prints which test noticed. Exits non-zero if a fault survives, or if the text that it replaces is not in the source
  * exactly once, so that a fault cannot silently stop being planted.
  */
 import { type ChildProcess, spawn } from 'child_process'
@@ -19,93 +19,165 @@ interface Mutant {
 const MUTANTS: readonly Mutant[] = [
   {
     rule: 'order: longest ago connected first',
-    file: 'rank.ts',
+    file: 'core/rank.ts',
     from: 'return a.visitedAt - b.visitedAt',
     to: 'return b.visitedAt - a.visitedAt',
   },
   {
     rule: 'order: every second dial goes to routes that have worked',
-    file: 'rank.ts',
+    file: 'core/rank.ts',
     from: 'dialCount % 2 === 1',
     to: 'dialCount % 2 === 3',
   },
   {
     rule: 'backoff: doubles with each failure',
-    file: 'backoff.ts',
+    file: 'core/backoff.ts',
     from: 'options.backoffBaseMs * 2 ** exponent',
     to: 'options.backoffBaseMs * 1 ** exponent',
   },
   {
     rule: 'strangers: one dial per host and window',
-    file: 'refusal.ts',
+    file: 'core/refusal.ts',
     from: 'const until = host.lastDialAt + state.options.hostWindowMs',
     to: 'const until = host.lastDialAt',
   },
   {
     rule: 'blame: what a layer explains does not count against the route',
-    file: 'blame.ts',
+    file: 'core/blame.ts',
     from: 'errorCount: route.errorCount + 1,',
     to: 'errorCount: route.errorCount + 2,',
   },
   {
     rule: 'blame: a layer that comes back refunds its suspects',
-    file: 'blame.ts',
+    file: 'core/blame.ts',
     from: '  refund(tx, layer, true)\n  liftDeferrals(tx, layer)',
     to: '  liftDeferrals(tx, layer)',
   },
   {
     rule: 'slots: what is closing still holds its slot',
-    file: 'refusal.ts',
+    file: 'core/refusal.ts',
     from: 'slotsMax(state.options, routeClass) - connected - closing',
     to: 'slotsMax(state.options, routeClass) - connected',
   },
   {
     rule: 'slots: no more dials in flight than maxDialing',
-    file: 'plan.ts',
+    file: 'core/plan.ts',
     from: 'Math.min(maxDialing - inFlight, sockets)',
     to: 'Math.min(2 * maxDialing - inFlight, sockets)',
   },
   {
     rule: 'racing: local routes start 30 ms after the one before',
-    file: 'table.ts',
+    file: 'core/table.ts',
     from: 'previous?.isLocal ? options.staggerLocalMs : options.staggerMs',
     to: 'previous?.isLocal ? options.staggerMs : options.staggerMs',
   },
   {
     rule: 'bans: a banned peer is hung up on at once',
-    file: 'reducer.ts',
+    file: 'core/reducer.ts',
     from: "closeReason: 'banned' }",
     to: 'closeReason: null }',
   },
   {
     rule: 'rotation: not one that is transferring',
-    file: 'plan.ts',
+    file: 'core/plan.ts',
     from: 'Math.max(dwellOver, connection.lastTransferAt + transferGraceMs)',
     to: 'dwellOver',
   },
   {
     rule: 'indexes: a route that is removed leaves them',
-    file: 'table.ts',
+    file: 'core/table.ts',
     from: '  removeRoute(route: Route): void {\n    this.leaveIndexes(route)',
     to: '  removeRoute(route: Route): void {',
   },
   {
     rule: 'forgetting: only after 30 days',
-    file: 'reducer.ts',
+    file: 'core/reducer.ts',
     from: '>= tx.options.forgetAfterMs',
     to: '>= 0',
   },
   {
     rule: 'signals: at most once per 10 s and route',
-    file: 'reducer.ts',
+    file: 'core/reducer.ts',
     from: 'tx.at - route.lastSignalAt < tx.options.signalWindowMs',
     to: 'tx.at < route.lastSignalAt',
   },
   {
     rule: 'wake-up: at the end of the first pause',
-    file: 'plan.ts',
+    file: 'core/plan.ts',
     from: '      if (next) wake(draft, next.dueAt)\n      break',
     to: '      if (next) wake(draft, next.dueAt + 1)\n      break',
+  },
+  {
+    rule: 'replication: what was reachable only through an unfollowed one is dropped',
+    file: 'replication/graph.ts',
+    from: 'if (isLossy) reread()',
+    to: 'if (isLossy) void reread',
+  },
+  {
+    rule: 'replication: the graph at the end of an indexing pass counts',
+    file: 'replication/plugin.ts',
+    from: 'isStarted && !isClosed && !graph.isPaused()',
+    to: 'isStarted && !isClosed',
+  },
+  {
+    rule: 'replication: nothing is told twice',
+    file: 'replication/requests.ts',
+    from: 'if (wish === null || wish === before) return',
+    to: 'if (wish === null) return',
+  },
+  {
+    rule: 'replication: a request ends before the block begins',
+    file: 'replication/requests.ts',
+    from: "      ebt.request(feed, false)\n      ebt.block(self, feed, wish === 'block')",
+    to: "      ebt.block(self, feed, wish === 'block')\n      ebt.request(feed, false)",
+  },
+  {
+    rule: 'replication: a trickle of changes delays requests for a second',
+    file: 'replication/plugin.ts',
+    from: 'Math.min(settings.debouncePeriod - quietMs, ceilingMs - (now - waitingSince))',
+    to: 'settings.debouncePeriod - quietMs',
+  },
+  {
+    rule: 'replication: blocked by a device of ours is blocked',
+    file: 'replication/core/wanted.ts',
+    from: 'return Math.round(hops) === -1 ?',
+    to: 'return hops === -1 ?',
+  },
+  {
+    rule: 'replication: a tree of which nothing has arrived replaces nothing',
+    file: 'replication/core/wanted.ts',
+    from: 'root !== null && tree.hasArrived(root)',
+    to: 'root !== null',
+  },
+  {
+    rule: 'replication: a new key of a group concerns all trees',
+    file: 'replication/core/wanted.ts',
+    from: "    // Any template may name the group's secret.\n    touchTrees()",
+    to: '',
+  },
+  {
+    rule: 'replication: a tombstone reaches what is below it',
+    file: 'replication/core/wanted.ts',
+    from: 'branch?.find(({ isTombstoned }) => isTombstoned)',
+    to: 'branch?.slice(-1).find(({ isTombstoned }) => isTombstoned)',
+  },
+  {
+    rule: 'replication: the closest feeds go first',
+    file: 'replication/core/lanes.ts',
+    from: 'Math.min(...byOrder.keys())',
+    to: 'Math.max(...byOrder.keys())',
+  },
+  {
+    rule: 'replication: new feeds wait for those on their way',
+    file: 'replication/core/pacing.ts',
+    from: 'if (asked.size >= atOnce + extra) return undefined',
+    to: '',
+  },
+  {
+    rule: 'replication: a main feed is asked of three neighbours at most',
+    file: 'replication/core/finder.ts',
+    from: 'answersMax: 3,',
+    to: 'answersMax: 4,',
   },
 ]
 
@@ -119,7 +191,7 @@ function plant(mutant: Mutant | null): string {
     cpSync(join(ROOT, name), join(folder, name), { recursive: true })
   symlinkSync(join(ROOT, 'node_modules'), join(folder, 'node_modules'))
   if (mutant) {
-    const path = join(folder, 'src/core', mutant.file)
+    const path = join(folder, 'src', mutant.file)
     const source = readFileSync(path, 'utf8')
     const places = source.split(mutant.from).length - 1
     if (places !== 1) throw new Error(`"${mutant.rule}": its text is in ${mutant.file} ${places} times, not once`)
@@ -131,18 +203,29 @@ function plant(mutant: Mutant | null): string {
   return folder
 }
 
+type Part = 'core' | 'replication'
+
+const partOf = (mutant: Mutant): Part => (mutant.file.startsWith('core/') ? 'core' : 'replication')
+
+/** Those that need no real stack. */
+const REPLICATION_TESTS = ['contract', 'edges', 'finder', 'graph', 'order', 'pacing', 'settings', 'wanted']
+
 /** The files that say most come first; the properties take longest. */
-function testFiles(): string[] {
+function testFiles(part: Part): string[] {
+  if (part === 'replication') return REPLICATION_TESTS.map((name) => `test/replication/${name}.test.ts`)
   const files = readdirSync(join(ROOT, 'test/core')).filter((file) => file.endsWith('.test.ts'))
   const isSlow = (file: string): boolean => file.includes('property')
   const isRelevant = (file: string): boolean => !/^(address|errors|snapshot)\./.test(file)
-  return files.filter(isRelevant).sort((a, b) => Number(isSlow(a)) - Number(isSlow(b)) || (a < b ? -1 : 1))
+  return files
+    .filter(isRelevant)
+    .sort((a, b) => Number(isSlow(a)) - Number(isSlow(b)) || (a < b ? -1 : 1))
+    .map((file) => `test/core/${file}`)
 }
 
 /** The first line that says what went wrong, or null if the file passed. */
 function runFile(folder: string, file: string, children: Set<ChildProcess>): Promise<string | null> {
   return new Promise((resolve) => {
-    const child = spawn(process.execPath, ['--require', 'tsx/cjs', join('test/core', file)], {
+    const child = spawn(process.execPath, ['--require', 'tsx/cjs', file], {
       cwd: folder,
       env: { ...process.env, SEED: process.env.SEED ?? '1' },
       stdio: ['ignore', 'pipe', 'ignore'],
@@ -175,11 +258,11 @@ function runFile(folder: string, file: string, children: Set<ChildProcess>): Pro
   })
 }
 
-async function judge(mutant: Mutant | null): Promise<string | null> {
+async function judge(mutant: Mutant | null, part: Part): Promise<string | null> {
   const folder = plant(mutant)
   const children = new Set<ChildProcess>()
   try {
-    const queue = testFiles()
+    const queue = testFiles(part)
     let noticed: string | null = null
     const work = async (): Promise<void> => {
       for (let file = queue.shift(); file !== undefined && noticed === null; file = queue.shift()) {
@@ -198,14 +281,15 @@ async function judge(mutant: Mutant | null): Promise<string | null> {
 async function main(): Promise<number> {
   const only = process.argv[2]
   const wanted = MUTANTS.filter((mutant) => only === undefined || mutant.rule.includes(only))
-  const broken = await judge(null)
-  if (broken !== null) {
+  for (const part of new Set(wanted.map(partOf))) {
+    const broken = await judge(null, part)
+    if (broken === null) continue
     process.stderr.write(`the tests fail without any fault: ${broken}\n`)
     return 1
   }
   let caught = 0
   for (const mutant of wanted) {
-    const noticed = await judge(mutant)
+    const noticed = await judge(mutant, partOf(mutant))
     if (noticed !== null) caught++
     process.stdout.write(`${noticed === null ? 'SURVIVED' : 'caught  '} ${mutant.rule}\n`)
     if (noticed !== null) process.stdout.write(`         by ${noticed.slice(0, 160)}\n`)

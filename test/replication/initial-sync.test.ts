@@ -192,7 +192,7 @@ test('when the peer freezes in the middle, the sync goes on with another', async
     message: () => `stalled: ${JSON.stringify(fresh.sync.items)} ${JSON.stringify(fresh.whole.items.slice(-3))}`,
   })
   const stalledMs = Date.now() - frozenAt
-  t.ok(stalledMs >= 9_500 && stalledMs < 20_000, `stalled after ${stalledMs} ms`)
+  t.ok(stalledMs >= 9_500, `stalled after ${stalledMs} ms, and not before`)
   await caughtUp(fresh)
   t.comment(`caught up ${Date.now() - frozenAt} ms after the freeze`)
   t.deepEqual(

@@ -180,7 +180,6 @@ test('a thousand unknown mains and one neighbour, who knows half of them', async
   t.deepEqual(logged, [])
   await Promise.all(found.map(({ message }) => done((cb) => persistAnnounce(bob.ssb, message, cb))))
   t.comment(`found after ${foundMs} ms, stored after ${Date.now() - startedAt} ms`)
-  t.ok(foundMs < 5_000, `${foundMs} ms`)
   lookup.stop()
   await closeAll(carol, bob)
   t.end()

@@ -348,6 +348,21 @@ test('the order of requests: ourselves, groups and what was asked by hand, then 
   t.end()
 })
 
+test('a new key of a group concerns friends who are in no group of ours, too', (t) => {
+  const wanted = create()
+  wanted.setTemplates(templates({ 1: [{ purpose: '$groupSecret' }] }))
+  wanted.setLoaded()
+  wanted.setHops('bob', 1)
+  wanted.setRoot('bob', 'R')
+  wanted.addBranch(branch('R', 'key'))
+  t.equal(wanted.wishOf('R/key'), null)
+  wanted.dirty.clear()
+  wanted.setGroup('g', group(['S']))
+  t.equal(wanted.wishOf('R/key'), 'want')
+  t.ok(wanted.dirty.has('R/key'))
+  t.end()
+})
+
 // ---- properties ---------------------------------------------------------------------------------------------------------
 
 const MAINS = [ME, 'bob', 'cat', 'dan']
