@@ -185,6 +185,9 @@ async function main(): Promise<number> {
       figure.sbot = await bootSbot({ name: 'carol', shs, path, port })
       await figure.sbot.conn.start()
       say(`${stamp()} carol is back`)
+      // What somebody said in the moment in which she left may have reached her and not her disk, and ssb-ebt believes that she
+      // has it, until there is more.
+      for (const each of friends()) await each.publish({ type: 'post', text: `${each.name}: carol is back` })
       if (seconds !== null) return
       await sleep(12_000)
     }

@@ -156,7 +156,7 @@ export async function bootStack(options: StackOptions): Promise<Stack> {
     close: ({ keep = options.keep === true } = {}) => {
       closing ??= closeCore().then(() => {
         if (!keep && path.startsWith(folders())) {
-          rmSync(path, { recursive: true, force: true, maxRetries: 5, retryDelay: 20 })
+          rmSync(path, { recursive: true, force: true, maxRetries: 20, retryDelay: 50 })
         }
       })
       return closing
