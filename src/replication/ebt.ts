@@ -1,4 +1,4 @@
-/** ssb-ebt, as the rest of the replication scheduler sees it. Looked up at each call, as other plugins may wrap it. */
+/** ssb-ebt, as the rest of the replication scheduler sees it. Its methods are looked up at each call, as other plugins may wrap them. */
 
 import { memberOf, methodOf } from '../adapters/members'
 import { own } from '../core/own'

@@ -202,10 +202,9 @@ export function createPartial(options: PartialOptions): Partial {
 
   /** All that is in the database comes in one go: it is taken in in slices. */
   const step = (): number => {
-    const raw = branches[nextBranch]
-    if (raw !== undefined) {
+    if (nextBranch < branches.length) {
+      const branch = toBranch(branches[nextBranch])
       branches[nextBranch++] = undefined
-      const branch = toBranch(raw)
       if (branch) wanted.addBranch(branch)
       return BRANCH_COST
     }
