@@ -136,8 +136,8 @@ export function probeEndsAt(state: Pick<State, 'options'>, layer: Layer, route: 
 
 /** A dial has begun: of the layers that are down above it, it is the one probe. */
 export function probeStarted(tx: Transaction, route: Route): void {
-  for (const layer of layersDownAbove(tx.state, route))
-    tx.putLayer({ ...layer, retryAt: probeEndsAt(tx.state, layer, route, tx.at) })
+  for (const layer of layersDownAbove(tx.root, route))
+    tx.putLayer({ ...layer, retryAt: probeEndsAt(tx, layer, route, tx.at) })
 }
 
 /** Whether anything is connected in either direction. */
@@ -189,9 +189,9 @@ function emptyLayer(key: string, at: EpochMs): Layer {
 
 /** The layer as it is, or a new one; null if there are too many already. */
 function layerOf(tx: Transaction, key: string): Layer | null {
-  const known = tx.state.layers.get(key)
+  const known = tx.root.layers.get(key)
   if (known) return known
-  return tx.state.layers.size < MAX_LAYERS ? emptyLayer(key, tx.at) : null
+  return tx.root.layers.size < MAX_LAYERS ? emptyLayer(key, tx.at) : null
 }
 
 function withSuspect(layer: Layer, route: Route, at: EpochMs, wasAlone = true): Layer {
@@ -253,7 +253,7 @@ function liftDeferrals(tx: Transaction, layer: Layer): void {
 
 /** A layer has come back: refunds, and lifts what was put off because of it. */
 export function layerIsBack(tx: Transaction, key: string): void {
-  const layer = tx.state.layers.get(key)
+  const layer = tx.root.layers.get(key)
   if (!layer) return
   tx.dropLayer(key)
   refund(tx, layer, true)
@@ -265,7 +265,7 @@ export function layerIsBack(tx: Transaction, key: string): void {
  * cleared of what failed while something else went through it: those failures were the routes' own.
  */
 export function layerWorks(tx: Transaction, key: string): void {
-  const layer = tx.state.layers.get(key)
+  const layer = tx.root.layers.get(key)
   if (!layer) return
   if (!layer.isDown || tx.at - layer.since < BRIEF_OUTAGE_MS)
     tx.putLayer({ ...layer, suspects: layer.suspects.filter((_, before) => before.wasAlone) })
@@ -274,12 +274,12 @@ export function layerWorks(tx: Transaction, key: string): void {
 
 /** An answer came over a connection. */
 export function connectionAnswers(tx: Transaction, peer: Peer): void {
-  if (tx.state.layers.has(LINK) && usesLink(tx.state, peer)) layerWorks(tx, LINK)
+  if (tx.root.layers.has(LINK) && usesLink(tx.before, peer)) layerWorks(tx, LINK)
 }
 
 /** All signs of life that a new connection gives; `route` is the one that we dialed. */
 export function connectionWorks(tx: Transaction, id: FeedId, route: Route | undefined): void {
-  if (tx.state.layers.isEmpty) return
+  if (tx.root.layers.isEmpty) return
   const peer = tx.peer(id)
   if (peer) connectionAnswers(tx, peer)
   layerWorks(tx, portalLayer(id))
@@ -292,14 +292,14 @@ export function connectionWorks(tx: Transaction, id: FeedId, route: Route | unde
 
 /** The system says that there is no link. */
 export function linkDown(tx: Transaction): void {
-  declareDown(tx, tx.state.layers.get(LINK) ?? emptyLayer(LINK, tx.at), Number.POSITIVE_INFINITY)
-  const declared = tx.state.layers.get(LINK)
+  declareDown(tx, tx.root.layers.get(LINK) ?? emptyLayer(LINK, tx.at), Number.POSITIVE_INFINITY)
+  const declared = tx.root.layers.get(LINK)
   if (declared) tx.putLayer({ ...declared, retryAt: tx.at + OFFLINE_PROBE_MS })
 }
 
 /** The network has changed: every layer may be probed now. */
 export function probeAll(tx: Transaction): void {
-  for (const layer of tx.state.layers.valuesArray()) {
+  for (const layer of tx.root.layers.valuesArray()) {
     if (!layer.isDown) continue
     tx.putLayer({ ...layer, retryAt: tx.at, deferred: emptyTree<Address, undefined>(byText) })
     liftDeferrals(tx, layer)
@@ -309,12 +309,12 @@ export function probeAll(tx: Transaction): void {
 /** The other side seems to have ended a connection: or is it the link that died? `route`: as it was before that counted. */
 export function noteLoss(tx: Transaction, route: Route): void {
   if (needsLink(route) || isBesideLink(route))
-    tx.putLayer(withSuspect(tx.state.layers.get(LINK) ?? emptyLayer(LINK, tx.at), route, tx.at, false))
+    tx.putLayer(withSuspect(tx.root.layers.get(LINK) ?? emptyLayer(LINK, tx.at), route, tx.at, false))
 }
 
 /** Remembers that a route was put off because of a layer, so that it comes back with it. */
 export function noteDeferral(tx: Transaction, key: string, address: Address): void {
-  const layer = tx.state.layers.get(key)
+  const layer = tx.root.layers.get(key)
   if (!layer || layer.deferred.size >= MAX_DEFERRED) return
   const deferred = layer.deferred.clone()
   deferred.set(address, undefined)
@@ -355,8 +355,8 @@ function chargeLink(tx: Transaction, { route, failure, startedAt }: Charge): str
   // No way to an IPv6 host is usual on a machine that only has IPv4 and says nothing about the rest of the link.
   if (failure.code === 'ENETUNREACH' && (route.hostKey ?? '').split(':').length > 2) return null
   // Connections that are still open may be dead and not know it yet. Their word stands, but the failure is remembered.
-  const isAlone = !isLinkInUse(tx.state)
-  const layer = withSuspect(tx.state.layers.get(LINK) ?? emptyLayer(LINK, tx.at), route, tx.at, isAlone)
+  const isAlone = !isLinkInUse(tx.before)
+  const layer = withSuspect(tx.root.layers.get(LINK) ?? emptyLayer(LINK, tx.at), route, tx.at, isAlone)
   tx.putLayer(layer)
   if (!isThroughIt) return null
   // Silence is a guess, to be made only when nothing speaks against it. That there is no way out the machine knows: it may be
@@ -386,7 +386,7 @@ function chargeTransport(tx: Transaction, { route, failure, startedAt }: Charge)
   const key = transportLayer(route.protocol)
   const isUnsupported = UNSUPPORTED.test(failure.message)
   if (!isUnsupported && DIRECT_PROTOCOLS.has(route.protocol)) return null
-  if (occupancyOf(tx.state, route.class).connected > 0) return null
+  if (occupancyOf(tx.before, route.class).connected > 0) return null
   const known = layerOf(tx, key)
   if (!known) return null
   const layer = withSuspect(known, route, tx.at)
@@ -412,7 +412,7 @@ function chargeHost(tx: Transaction, { route, failure, startedAt }: Charge): str
     return null
   }
   // One route alone cannot tell the host's fault from its own.
-  if ((tx.state.hosts.get(route.hostKey)?.routeCount ?? 0) < 2) return null
+  if ((tx.before.hosts.get(route.hostKey)?.routeCount ?? 0) < 2) return null
   const known = layerOf(tx, key)
   if (!known) return null
   const layer = withSuspect(known, route, tx.at)
@@ -476,7 +476,7 @@ export function chargeFailure(
   const route = tx.route(address) ?? before
   const errors = [...route.errors.slice(-4), { message: failure.message, code: failure.code, at: tx.at }]
   const ceiling = backoffCeiling(tx.options, peer.priority, peer.isLongTerm)
-  const layer = key === null ? undefined : tx.state.layers.get(key)
+  const layer = key === null ? undefined : tx.root.layers.get(key)
   if (layer) {
     const wasProbe = startedAt > layer.since
     tx.putRoute(route, { lastErrorTime: tx.at, errors, dueAt: wasProbe ? nextProbeAt(tx, layer, ceiling) : 0 })

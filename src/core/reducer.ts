@@ -108,7 +108,7 @@ function handle(tx: Transaction, action: Action): void {
       return dialFailed(tx, action)
     case 'dial/ended':
       tx.set({
-        lingering: tx.state.lingering.filter((entry) => entry.attempt !== action.attempt && entry.until > tx.at),
+        lingering: tx.root.lingering.filter((entry) => entry.attempt !== action.attempt && entry.until > tx.at),
       })
       return
     case 'dial/abandoned': {
@@ -313,17 +313,18 @@ function makeRoom(tx: Transaction, report: RouteReport): boolean {
     if (!worst || worst.lastConnectionTime > 0 || (worst.errorCount === 0 && !report.isLocal)) return false
     removeRoute(tx, worst.address)
   }
-  if (tx.state.routes.size < tx.options.maxRoutes) return true
-  if (tx.state.lowCount === 0) return false
+  if (tx.routeCount < tx.options.maxRoutes) return true
+  const { state } = tx
+  if (state.lowCount === 0) return false
   const low: Route[] = []
-  for (const route of tx.state.routes.values()) {
-    const owner = tx.peer(route.peer)
+  for (const route of state.routes.values()) {
+    const owner = state.peers.get(route.peer)
     if (route.tier === 2 && owner && owner.connection.status === 'idle') low.push(route)
   }
   low.sort(worstRouteFirst)
   const share = Math.max(1, Math.min(EVICT_BATCH, Math.floor(tx.options.maxRoutes / 100)))
   for (const route of low.slice(0, share)) removeRoute(tx, route.address)
-  return tx.state.routes.size < tx.options.maxRoutes
+  return tx.routeCount < tx.options.maxRoutes
 }
 
 export function routesOf(tx: Pick<Transaction, 'route'>, peer: Peer): Route[] {
@@ -385,7 +386,7 @@ function releaseRoute(tx: Transaction, address: Address, change: Partial<Route>)
 /** What was meant for one connection only goes with it, and what was withdrawn meanwhile. */
 function forgetTemporary(tx: Transaction, id: FeedId): void {
   const peer = tx.peer(id)
-  if (!peer || tx.state.requests.has(id)) return
+  if (!peer || tx.root.requests.has(id)) return
   for (const { address, isStored, isAnnounced } of routesOf(tx, peer)) {
     const present = tx.peer(id)
     if (!isStored && !isAnnounced && present && !isInUse(present, address)) removeRoute(tx, address)
@@ -394,7 +395,7 @@ function forgetTemporary(tx: Transaction, id: FeedId): void {
 
 /** A request has failed when each route that the peer has now was tried. */
 function settleRequest(tx: Transaction, id: FeedId): void {
-  const request = tx.state.requests.get(id)
+  const request = tx.root.requests.get(id)
   const peer = tx.peer(id)
   if (!request || peer?.connection.status === 'dialing') return
   if (!peer || peer.routes.every((address) => request.tried.includes(address))) tx.dropRequest(id)
@@ -515,7 +516,7 @@ function takeAttempt(tx: Transaction, peer: Peer, id: number, hasFailed: boolean
 function linger(tx: Transaction, attempts: readonly Attempt[]): void {
   if (attempts.length === 0) return
   const until = tx.at + LINGER_MS
-  const present = tx.state.lingering.filter((entry) => entry.until > tx.at)
+  const present = tx.root.lingering.filter((entry) => entry.until > tx.at)
   tx.set({ lingering: [...present, ...attempts.map((attempt) => ({ attempt: attempt.id, until }))] })
 }
 
@@ -541,7 +542,7 @@ function dialStarted(tx: Transaction, action: Extract<Action, { type: 'dial/star
         : { status: 'dialing', since: tx.at, attempts: [attempt], tried: [] },
   })
   if (route.hostKey !== null) {
-    const host = tx.state.hosts.get(route.hostKey)
+    const host = tx.before.hosts.get(route.hostKey)
     if (host) tx.putHost(route.hostKey, { ...host, lastDialAt: tx.at })
   }
   probeStarted(tx, route)
@@ -551,7 +552,7 @@ function dialStarted(tx: Transaction, action: Extract<Action, { type: 'dial/star
 
 /** Class names come from addresses: only so many are counted. */
 function isTrackable(tx: Transaction, name: string): boolean {
-  const classes = tx.state.classes
+  const classes = tx.root.classes
   return Object.prototype.hasOwnProperty.call(classes, name) || Object.keys(classes).length < MAX_CLASSES
 }
 
@@ -570,12 +571,12 @@ function dialFailed(tx: Transaction, action: Extract<Action, { type: 'dial/faile
   if (action.isGivenUp) linger(tx, [attempt])
   const charged = chargeFailure(tx, address, action.error, action.jitter, attempt.startedAt)
   if (charged === 'route') countOutcome(tx, attempt.class, false)
-  const request = tx.state.requests.get(peer.id)
+  const request = tx.root.requests.get(peer.id)
   if (request) {
     tx.putRequest({ ...request, tried: [...request.tried, address] })
     settleRequest(tx, peer.id)
   }
-  const sync = tx.state.initialSync
+  const sync = tx.root.initialSync
   if (sync && sync.peer === null && tx.peer(peer.id)?.connection.status === 'idle') comesLast(tx, sync, peer.id)
   // What a layer explains is no failure of the route: an outage of our own forgets nobody.
   if (charged === 'route') forgetGhost(tx, address)
@@ -594,7 +595,7 @@ function forgetGhost(tx: Transaction, address: Address): void {
   const peer = route && tx.peer(route.peer)
   if (!route || !peer || peer.priority !== 'LOW' || peer.isLongTerm) return
   // An initial sync retries the peer it was asked for until it is stopped.
-  if (tx.state.initialSync?.peer === peer.id) return
+  if (tx.root.initialSync?.peer === peer.id) return
   const lastGoodAt = Math.max(route.lastConnectionTime, route.addedAt)
   if (route.errorCount >= tx.options.forgetAfterFailures && tx.at - lastGoodAt >= tx.options.forgetAfterMs)
     removeRoute(tx, address)
@@ -634,7 +635,7 @@ function connectionOpened(tx: Transaction, action: Extract<Action, { type: 'conn
       address: isOutbound ? action.address : null,
       class: isOurs && route ? route.class : null,
       // A user who asked for a peer that was being dialed anyway has asked for this connection.
-      cause: isOurs && tx.state.requests.has(peer.id) ? 'request' : action.cause,
+      cause: isOurs && tx.root.requests.has(peer.id) ? 'request' : action.cause,
       since: tx.at,
       closeReason: peer.priority === 'BANNED' ? 'banned' : null,
       isCaughtUp: false,
@@ -758,7 +759,7 @@ function pauseAfterCall(tx: Transaction, peer: Peer, connection: Connection, jit
 }
 
 function connectionStalled(tx: Transaction, id: FeedId): void {
-  const sync = tx.state.initialSync
+  const sync = tx.root.initialSync
   if (!sync) return
   comesLast(tx, sync, id)
   const peer = tx.peer(id)
@@ -774,7 +775,7 @@ function activePeers(tx: Transaction): Peer[] {
 
 function connectionsStopped(tx: Transaction): void {
   tx.set({ mode: 'off', initialSync: null })
-  for (const id of tx.state.requests.keysArray()) {
+  for (const id of tx.root.requests.keysArray()) {
     tx.dropRequest(id)
     forgetTemporary(tx, id)
   }
@@ -799,9 +800,9 @@ function liftPauses(tx: Transaction, id: FeedId): void {
 }
 
 function initialSyncStopped(tx: Transaction): void {
-  if (!tx.state.initialSync) return
+  if (!tx.root.initialSync) return
   tx.set({ initialSync: null })
-  if (tx.state.mode === 'on') return
+  if (tx.root.mode === 'on') return
   // The mode from before was off: what the sync opened goes with it.
   for (const { id } of activePeers(tx)) {
     const peer = tx.peer(id)
@@ -826,7 +827,7 @@ function clockSetBack(tx: Transaction): void {
   const { at } = tx
   tx.set({
     now: at,
-    lingering: tx.state.lingering.map((entry) => ({ ...entry, until: Math.min(entry.until, at + LINGER_MS) })),
+    lingering: tx.root.lingering.map((entry) => ({ ...entry, until: Math.min(entry.until, at + LINGER_MS) })),
   })
   for (const peer of tx.state.peers.valuesArray()) {
     const connection = peer.connection
@@ -848,9 +849,9 @@ function clockSetBack(tx: Transaction): void {
     const host = tx.state.hosts.get(key)
     if (host && host.lastDialAt > at) tx.putHost(key, { ...host, lastDialAt: at })
   }
-  for (const layer of tx.state.layers.valuesArray())
+  for (const layer of tx.root.layers.valuesArray())
     tx.putLayer({ ...layer, since: Math.min(layer.since, at), retryAt: Math.min(layer.retryAt, at) })
-  for (const name of Object.keys(tx.state.classes)) {
+  for (const name of Object.keys(tx.root.classes)) {
     const { nextRotationAt } = tx.classState(name)
     tx.putClass(name, { nextRotationAt: Math.min(nextRotationAt, at + tx.options.rotationMaxMs) })
   }

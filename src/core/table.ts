@@ -39,6 +39,8 @@ export interface State {
   readonly ready: Tree<RankKey, Route>
   /** Routes whose pause has an end, by that end. */
   readonly waiting: Tree<RankKey, Route>
+  /** No route of an open queue in `waiting` falls due before this, so that most events need not look. Infinity: none does. */
+  readonly nothingDueBefore: EpochMs
   /** Peers that are not idle, by `timerAt`. */
   readonly active: Tree<Peer, undefined>
   /** Peers with an outbound connection, open or closing. */
@@ -87,6 +89,7 @@ export function initialState(options: Options, now: EpochMs): State {
     routes: emptyTree(byText),
     ready: emptyTree(compareReady),
     waiting: emptyTree(compareWaiting),
+    nothingDueBefore: Number.POSITIVE_INFINITY,
     active: emptyTree(compareActive),
     outbound: emptyTree(byText),
     requests: emptyTree(byText),
@@ -172,11 +175,26 @@ export function nextInRace(
   return best ? { route: best, at } : null
 }
 
-/** One change of the state. Handlers read through it, so they see their own writes. */
+/** A record as a transaction found it and as it is now; undefined where there is none. */
+interface Draft<T> {
+  readonly before: T | undefined
+  now: T | undefined
+  /** The record, or its place in an index, may have changed. */
+  isTouched: boolean
+}
+
+/**
+ * One change of the state. Handlers read through it, so they see their own writes. Those to peers and routes are gathered and
+ * brought into the trees together: what a handler writes in several steps costs one write of each tree.
+ */
 export class Transaction {
   private readonly base: State
   private readonly next: { -readonly [K in keyof State]: State[K] }
-  private readonly cloned = new Set<string>()
+  private readonly peers = new Map<FeedId, Draft<Peer>>()
+  private readonly routes = new Map<Address, Draft<Route>>()
+  private isSettled = true
+  /** Routes added and not removed since the trees were last written. */
+  private addedCount = 0
   private readonly touched = new Set<FeedId>()
   readonly at: EpochMs
 
@@ -186,7 +204,19 @@ export class Transaction {
     this.next = { ...state, now: Math.max(state.now, at), changedPeers: [] }
   }
 
+  /** With all that was written so far. Where less will do, `peer`, `route` and `root` spare the trees a write. */
   get state(): State {
+    this.settle()
+    return this.next
+  }
+
+  /** What handlers write themselves, and nothing that is derived from peers and routes. */
+  get root(): Pick<State, 'mode' | 'isBusy' | 'initialSync' | 'requests' | 'layers' | 'classes' | 'lingering' | 'now'> {
+    return this.next
+  }
+
+  /** As it was before the writes to peers and routes that have not reached the trees: usually before the action. */
+  get before(): State {
     return this.next
   }
 
@@ -194,28 +224,55 @@ export class Transaction {
     return this.next.options
   }
 
+  get routeCount(): number {
+    return this.next.routes.size + this.addedCount
+  }
+
   private tree<
     K extends 'peers' | 'routes' | 'ready' | 'waiting' | 'active' | 'outbound' | 'requests' | 'layers' | 'hosts',
   >(name: K): State[K] {
-    if (!this.cloned.has(name)) {
-      this.cloned.add(name)
-      ;(this.next as Record<string, unknown>)[name] = (this.next[name] as Tree<unknown, unknown>).clone()
-    }
+    if (this.next[name] === this.base[name])
+      (this.next as Record<string, unknown>)[name] = (this.next[name] as Tree<unknown, unknown>).clone()
     return this.next[name]
   }
 
+  private peerDraft(id: FeedId): Draft<Peer> {
+    const known = this.peers.get(id)
+    if (known) return known
+    const before = this.next.peers.get(id)
+    const draft = { before, now: before, isTouched: false }
+    this.peers.set(id, draft)
+    return draft
+  }
+
+  private routeDraft(address: Address): Draft<Route> {
+    const known = this.routes.get(address)
+    if (known) return known
+    const before = this.next.routes.get(address)
+    const draft = { before, now: before, isTouched: false }
+    this.routes.set(address, draft)
+    return draft
+  }
+
+  private touch(draft: Draft<unknown>): void {
+    draft.isTouched = true
+    this.isSettled = false
+  }
+
   peer(id: FeedId): Peer | undefined {
-    return this.next.peers.get(id)
+    return this.peerDraft(id).now
   }
 
   route(address: Address): Route | undefined {
-    return this.next.routes.get(address)
+    return this.routeDraft(address).now
   }
 
   /** Writes scalars of the root: mode, options, initialSync, … Derived fields are not among them. */
   set(
     changes: Partial<Pick<State, 'mode' | 'isBusy' | 'initialSync' | 'classes' | 'options' | 'lingering' | 'now'>>,
   ): void {
+    // Queues that are looked at from now on may hold what fell due long ago.
+    if (changes.options) this.next.nothingDueBefore = 0
     Object.assign(this.next, changes)
   }
 
@@ -235,7 +292,7 @@ export class Transaction {
   }
 
   dropRequest(id: FeedId): void {
-    if (!this.next.requests.has(id)) return
+    if (this.next.requests.isEmpty || !this.next.requests.has(id)) return
     this.tree('requests').delete(id)
     this.touched.add(id)
     this.refreshTimer(id)
@@ -271,54 +328,141 @@ export class Transaction {
     this.next.leftHosts = left
   }
 
-  private leaveIndexes(route: Route): void {
-    // Asked first, as deleting what is not there would still copy a path of the tree.
-    if (this.next.ready.has(route)) this.tree('ready').delete(route)
-    else if (this.next.waiting.has(route)) this.tree('waiting').delete(route)
-  }
-
-  private enterIndexes(route: Route, peer: Peer): void {
-    if (!route.isAutomatic || !isCandidate(this.options, peer)) return
-    if (route.dueAt > this.next.now) this.tree('waiting').set(route, route)
-    else this.tree('ready').set(route, route)
-  }
-
   /**
    * Puts a record; its derived fields (queue, tier, dueAt unless deferred) are made to fit the peer. Identity is kept when
    * nothing changes.
    */
   putRoute(route: Route, change: Partial<Route> = {}): Route {
-    const peer = this.next.peers.get(route.peer)
+    const peer = this.peer(route.peer)
     if (!peer) throw new InvariantError(`route ${route.address} without its peer`)
-    const before = this.next.routes.get(route.address)
-    const merged = { ...route, ...change }
-    const queue = peer.isLongTerm ? '' : merged.class
+    const draft = this.routeDraft(route.address)
+    const isNew = draft.now === undefined
+    if (isNew) this.addedCount++
+    const queue = peer.isLongTerm ? '' : (change.class ?? route.class)
     const tier = tierOf(peer.priority)
     const held = peer.isLongTerm ? 0 : peer.heldUntil
-    const floor = Math.max(merged.nextAttemptAt, held)
+    const floor = Math.max(change.nextAttemptAt ?? route.nextAttemptAt, held)
     const dueAt = change.dueAt !== undefined ? Math.max(change.dueAt, floor) : floor
-    const after: Route = { ...merged, queue, tier, dueAt, tie: peer.tie, visitedAt: peer.visitedAt }
-    if (before) {
-      this.leaveIndexes(before)
-      if (before.tier === 2) this.next.lowCount--
-    } else {
-      this.countHost(after, 1)
-    }
-    if (after.tier === 2) this.next.lowCount++
-    this.tree('routes').set(after.address, after)
-    this.enterIndexes(after, peer)
+    const { tie, visitedAt } = peer
+    const isFitting =
+      route === draft.now &&
+      route.queue === queue &&
+      route.tier === tier &&
+      route.dueAt === dueAt &&
+      route.tie === tie &&
+      route.visitedAt === visitedAt &&
+      isIn(change, route)
+    const after: Route = isFitting ? route : { ...route, ...change, queue, tier, dueAt, tie, visitedAt }
+    draft.now = after
+    this.touch(draft)
     this.touched.add(after.peer)
-    if (!before || peer.connection.status === 'dialing') this.refreshTimer(after.peer)
+    if (isNew || peer.connection.status === 'dialing') this.refreshTimer(after.peer)
     return after
   }
 
   removeRoute(route: Route): void {
-    this.leaveIndexes(route)
-    this.countHost(route, -1)
-    if (route.tier === 2) this.next.lowCount--
-    this.tree('routes').delete(route.address)
+    const draft = this.routeDraft(route.address)
+    if (draft.now) this.addedCount--
+    draft.now = undefined
+    this.touch(draft)
     this.touched.add(route.peer)
     this.refreshTimer(route.peer)
+  }
+
+  /** Puts a peer; its slots are counted anew, its timer set, its routes moved between the indexes where they have to. */
+  putPeer(peer: Peer, change: Partial<Peer> = {}): Peer {
+    const draft = this.peerDraft(peer.id)
+    const before = draft.now
+    const after: Peer = { ...peer, ...change }
+    draft.now = after
+    this.touch(draft)
+    this.touched.add(after.id)
+    const isSameToUs = before?.priority === after.priority && before.isLongTerm === after.isLongTerm
+    const isSameToRoutes = isSameToUs && before.visitedAt === after.visitedAt && before.heldUntil === after.heldUntil
+    if (before && isSameToRoutes && isCandidate(this.options, before) === isCandidate(this.options, after)) return after
+    for (const address of after.routes) {
+      const route = this.route(address)
+      if (!route) continue
+      // What was put off stays so, unless it may matter that we think otherwise of the peer now; what came from the
+      // pauses alone is made anew.
+      const pause = Math.max(route.nextAttemptAt, before && !before.isLongTerm ? before.heldUntil : 0)
+      this.putRoute(route, isSameToUs && route.dueAt > pause ? { dueAt: route.dueAt } : {})
+    }
+    return after
+  }
+
+  /** A peer without routes, connection or anything that was said about it is forgotten. */
+  removePeer(peer: Peer): void {
+    for (const address of peer.routes) {
+      const route = this.route(address)
+      if (route) this.removeRoute(route)
+    }
+    const draft = this.peerDraft(peer.id)
+    if (!draft.now) return
+    draft.now = undefined
+    this.touch(draft)
+    this.dropRequest(peer.id)
+    this.touched.add(peer.id)
+  }
+
+  /** Computes the timer of a peer again after something that it depends on has changed. */
+  refreshTimer(id: FeedId): void {
+    const draft = this.peerDraft(id)
+    if (draft.now && draft.now.connection.status !== 'idle') this.touch(draft)
+  }
+
+  // ---- into the trees
+
+  private settle(): void {
+    if (this.isSettled) return
+    this.isSettled = true
+    // Routes first: where a record lies in an index goes by the peer as it was.
+    for (const draft of this.routes.values()) if (draft.isTouched) this.settleRoute(draft)
+    for (const draft of this.peers.values()) if (draft.isTouched) this.settlePeer(draft)
+    this.routes.clear()
+    this.peers.clear()
+    this.addedCount = 0
+  }
+
+  private settleRoute({ before, now }: Draft<Route>): void {
+    const owner = before ?? now
+    if (!owner) return
+    const peer = this.peerDraft(owner.peer)
+    const isLeft = before?.isAutomatic === true && peer.before !== undefined && isCandidate(this.options, peer.before)
+    const isEntered = now?.isAutomatic === true && peer.now !== undefined && isCandidate(this.options, peer.now)
+    if (before === now && isLeft && isEntered) return this.settlePlace(before)
+    if (before && isLeft) this.leaveIndexes(before)
+    if (now && isEntered) this.enterIndexes(now)
+    if (before === now) return
+    if (before?.tier === 2) this.next.lowCount--
+    if (now?.tier === 2) this.next.lowCount++
+    if (!now) this.tree('routes').delete(owner.address)
+    else this.tree('routes').set(now.address, now)
+    if (before?.hostKey === now?.hostKey) return
+    if (before) this.countHost(before, -1)
+    if (now) this.countHost(now, 1)
+  }
+
+  /** A record that stays in its index unless it has fallen due meanwhile, or the clock was set back. */
+  private settlePlace(route: Route): void {
+    if (route.dueAt > this.next.now === this.next.waiting.has(route)) return
+    this.leaveIndexes(route)
+    this.enterIndexes(route)
+  }
+
+  private leaveIndexes(route: Route): void {
+    // Asked first where it may lie in either, as deleting what is not there would still copy a path of the tree.
+    if (route.dueAt > 0 && this.next.waiting.has(route)) this.tree('waiting').delete(route)
+    else this.tree('ready').delete(route)
+  }
+
+  private enterIndexes(route: Route): void {
+    if (route.dueAt <= this.next.now) {
+      this.tree('ready').set(route, route)
+      return
+    }
+    this.tree('waiting').set(route, route)
+    if (route.dueAt < this.next.nothingDueBefore) this.next.nothingDueBefore = route.dueAt
   }
 
   private countHost(route: Route, difference: number): void {
@@ -329,49 +473,12 @@ export class Transaction {
     else this.leaveHost(route.hostKey, host)
   }
 
-  /** Puts a peer: its slots are counted anew, its timer set, its routes moved between the indexes where they have to. */
-  putPeer(peer: Peer, change: Partial<Peer> = {}): Peer {
-    const before = this.next.peers.get(peer.id)
-    const merged = { ...peer, ...change }
-    const after: Peer = { ...merged, timerAt: this.timerOf(merged) }
-    this.tree('peers').set(after.id, after)
-    this.touched.add(after.id)
-    this.reindexPeer(before, after)
-    const needsRoutes =
-      !before ||
-      isCandidate(this.options, before) !== isCandidate(this.options, after) ||
-      before.priority !== after.priority ||
-      before.isLongTerm !== after.isLongTerm ||
-      before.visitedAt !== after.visitedAt ||
-      before.heldUntil !== after.heldUntil
-    if (needsRoutes)
-      for (const address of after.routes) {
-        const route = this.next.routes.get(address)
-        if (!route) continue
-        // What was put off stays so, unless it may matter that we think otherwise of the peer now; what came from the
-        // pauses alone is made anew.
-        const isSameToUs = before?.priority === after.priority && before.isLongTerm === after.isLongTerm
-        const pause = Math.max(route.nextAttemptAt, before && !before.isLongTerm ? before.heldUntil : 0)
-        this.putRoute(route, isSameToUs && route.dueAt > pause ? { dueAt: route.dueAt } : {})
-      }
-    return this.next.peers.get(after.id) ?? after
-  }
-
-  /** A peer without routes, connection or anything that was said about it is forgotten. */
-  removePeer(peer: Peer): void {
-    for (const address of peer.routes) {
-      const route = this.next.routes.get(address)
-      if (route) this.removeRoute(route)
-    }
-    const present = this.next.peers.get(peer.id)
-    if (!present) return
-    this.reindexPeer(present, undefined)
-    this.tree('peers').delete(peer.id)
-    this.dropRequest(peer.id)
-    this.touched.add(peer.id)
-  }
-
-  private reindexPeer(before: Peer | undefined, after: Peer | undefined): void {
+  private settlePeer({ before, now }: Draft<Peer>): void {
+    const timerAt = now ? timerOf(this.next, now) : 0
+    const after = now && now.timerAt !== timerAt ? { ...now, timerAt } : now
+    if (after === before) return
+    if (after) this.tree('peers').set(after.id, after)
+    else if (before) this.tree('peers').delete(before.id)
     if (before && before.connection.status !== 'idle') this.tree('active').delete(before)
     if (after && after.connection.status !== 'idle') this.tree('active').set(after, undefined)
     if (before?.connection === after?.connection) return
@@ -393,38 +500,33 @@ export class Transaction {
       counted.connected + counted.dialing + counted.closing > 0 ? { ...others, [slot.class]: counted } : others
   }
 
-  /** Computes the timer of a peer again after something that it depends on has changed. */
-  refreshTimer(id: FeedId): void {
-    const peer = this.next.peers.get(id)
-    if (!peer || peer.connection.status === 'idle') return
-    const timerAt = this.timerOf(peer)
-    if (timerAt === peer.timerAt) return
-    this.tree('active').delete(peer)
-    const after = { ...peer, timerAt }
-    this.tree('peers').set(id, after)
-    this.tree('active').set(after, undefined)
-  }
-
-  private timerOf(peer: Peer): EpochMs {
-    return timerOf(this.next, peer)
-  }
-
   /** Routes whose pause is over move from `waiting` to `ready`; at most `limit`, so that one event stays bounded. */
   promoteDue(limit: number): void {
+    this.settle()
+    if (this.next.nothingDueBefore > this.next.now) return
     let left = limit
     for (;;) {
       const due = firstDue(this.next, this.next.now)
-      if (!due || left-- === 0) return
+      if (!due) break
+      if (left-- === 0) return
       this.tree('waiting').delete(due)
       this.tree('ready').set(due, due)
     }
+    this.next.nothingDueBefore = nextDueAt(this.next)
   }
 
   commit(): State {
-    if (this.touched.size === 0)
-      return { ...this.next, changedPeers: this.base.changedPeers.length ? [] : this.base.changedPeers }
-    return { ...this.next, changedPeers: [...this.touched] }
+    this.settle()
+    if (this.touched.size > 0) this.next.changedPeers = [...this.touched]
+    else if (this.base.changedPeers.length === 0) this.next.changedPeers = this.base.changedPeers
+    return this.next
   }
+}
+
+function isIn(change: Partial<Route>, route: Route): boolean {
+  for (const name of Object.keys(change) as (keyof Route)[])
+    if (name !== 'dueAt' && change[name] !== route[name]) return false
+  return true
 }
 
 /** When `plan` must look at a peer that is not idle. */
@@ -457,13 +559,20 @@ export function openQueues(options: Options): readonly string[] {
 }
 
 /** A route in `waiting` whose pause is over at `now`, or null. */
-export function firstDue(state: Pick<State, 'waiting' | 'options'>, now: EpochMs): Route | null {
-  if (state.waiting.isEmpty) return null
+export function firstDue(state: Pick<State, 'waiting' | 'options' | 'nothingDueBefore'>, now: EpochMs): Route | null {
+  if (state.nothingDueBefore > now || state.waiting.isEmpty) return null
   for (const queue of openQueues(state.options)) {
     const head = headOfWaiting(state, queue)
     if (head && head.dueAt <= now) return head
   }
   return null
+}
+
+/** When the next route of an open queue falls due; Infinity for never. */
+function nextDueAt(state: Pick<State, 'waiting' | 'options'>): EpochMs {
+  let at = Number.POSITIVE_INFINITY
+  for (const queue of openQueues(state.options)) at = Math.min(at, headOfWaiting(state, queue)?.dueAt ?? at)
+  return at
 }
 
 /** A key that sorts before every route of a queue, in `ready` and in `waiting`. */
