@@ -62,7 +62,48 @@ const MAX_STEPS = 1_000_000
 /** The same for `advanceAsync`, whose steps take longer. */
 const MAX_ASYNC_STEPS = 100_000
 
-/** A clock that starts at a real date and visits due times one by one, ties in order of setting. */
+function isEarlier(a: Timer, b: Timer): boolean {
+  return a.at < b.at || (a.at === b.at && a.id < b.id)
+}
+
+/** Puts a timer into a binary heap with the earliest at index 0. */
+function pushTimer(heap: Timer[], timer: Timer): void {
+  let at = heap.length
+  heap.push(timer)
+  while (at > 0) {
+    const above = (at - 1) >> 1
+    const parent = heap[above] as Timer
+    if (!isEarlier(timer, parent)) break
+    heap[at] = parent
+    at = above
+  }
+  heap[at] = timer
+}
+
+/** Takes the earliest out. */
+function dropEarliest(heap: Timer[]): void {
+  const last = heap.pop()
+  if (!last || heap.length === 0) return
+  let at = 0
+  for (;;) {
+    let below = 2 * at + 1
+    if (below >= heap.length) break
+    if (below + 1 < heap.length && isEarlier(heap[below + 1] as Timer, heap[below] as Timer)) below++
+    const child = heap[below] as Timer
+    if (!isEarlier(child, last)) break
+    heap[at] = child
+    at = below
+  }
+  heap[at] = last
+}
+
+/** Cleared timers that the heap may hold before it is built anew, beside as many as there are set ones. */
+const MAX_CLEARED = 1_024
+
+/**
+ * A clock that starts at a real date and visits due times one by one, ties in order of setting. Setting, clearing and firing
+ * cost O(log n): a thousand managers have tens of thousands of timers.
+ */
 export function virtualClock(startAt: number = Date.UTC(2026, 0, 1)): VirtualClock {
   let now = startAt
   let lastId = 0
@@ -70,6 +111,8 @@ export function virtualClock(startAt: number = Date.UTC(2026, 0, 1)): VirtualClo
   // Timers run on elapsed time, not on the wall clock: a jump does not bring them nearer.
   let elapsed = 0
   const timers = new Map<number, Timer>()
+  // Cleared timers stay in it until they come up, or until they are too many.
+  let heap: Timer[] = []
   let deferred: (() => void)[] = []
 
   const flush = (): void => {
@@ -82,10 +125,11 @@ export function virtualClock(startAt: number = Date.UTC(2026, 0, 1)): VirtualClo
   }
 
   const nextUntil = (end: number): Timer | null => {
-    let next: Timer | null = null
-    for (const timer of timers.values())
-      if (timer.at <= end && (!next || timer.at < next.at || (timer.at === next.at && timer.id < next.id))) next = timer
-    return next
+    for (let timer = heap[0]; timer; timer = heap[0]) {
+      if (timers.has(timer.id)) return timer.at <= end ? timer : null
+      dropEarliest(heap)
+    }
+    return null
   }
 
   const fire = (timer: Timer): void => {
@@ -107,12 +151,16 @@ export function virtualClock(startAt: number = Date.UTC(2026, 0, 1)): VirtualClo
   return {
     now: () => now,
     setTimeout: (fn, ms) => {
-      const id = ++lastId
-      timers.set(id, { id, at: elapsed + Math.max(0, ms), fn })
-      return id
+      // What is no number fires at once, as a real timer does.
+      const timer = { id: ++lastId, at: elapsed + (ms > 0 ? ms : 0), fn }
+      timers.set(timer.id, timer)
+      pushTimer(heap, timer)
+      return timer.id
     },
     clearTimeout: (id) => {
-      timers.delete(id as number)
+      if (!timers.delete(id as number) || heap.length < 2 * timers.size + MAX_CLEARED) return
+      // In order of their times a list is a heap.
+      heap = [...timers.values()].sort((a, b) => (isEarlier(a, b) ? -1 : 1))
     },
     defer: (fn) => {
       deferred.push(fn)

@@ -1,7 +1,7 @@
 /** The referee: a clock that is wrong makes every test on it worthless. */
 import test = require('tape')
 
-import { virtualClock } from '../../src/testing'
+import { seededRandom, virtualClock } from '../../src/testing'
 
 /** Sets a timer and notes when it fires. */
 function noting(clock: ReturnType<typeof virtualClock>) {
@@ -162,4 +162,88 @@ test('timers that set each other without end are an error, not a hang', async (t
   const third = virtualClock()
   loop(third)
   t.equal(await third.advanceAsync(1).catch((error: Error) => /timers within 1 ms/.test(error.message)), true, 'async')
+})
+
+/** The same by a look through all timers each time: slow, and too simple to be wrong. */
+function plainClock() {
+  let elapsed = 0
+  let last = 0
+  const timers = new Map<number, { readonly at: number; readonly fn: () => void }>()
+  return {
+    now: () => elapsed,
+    setTimeout: (fn: () => void, ms: number): unknown => {
+      timers.set(++last, { at: elapsed + ms, fn })
+      return last
+    },
+    clearTimeout: (id: unknown) => {
+      timers.delete(id as number)
+    },
+    advance: (ms: number) => {
+      const end = elapsed + ms
+      for (;;) {
+        const next = [...timers].sort(([a, x], [b, y]) => x.at - y.at || a - b)[0]
+        if (!next || next[1].at > end) break
+        timers.delete(next[0])
+        elapsed = next[1].at
+        next[1].fn()
+      }
+      elapsed = end
+    },
+    get pending() {
+      return timers.size
+    },
+  }
+}
+
+/** Sets, clears and fires by the same draws on any clock, and tells what fired. */
+function busyHour(clock: Omit<ReturnType<typeof plainClock>, 'pending'>, seed: number): string[] {
+  const random = seededRandom(seed)
+  const draw = (below: number): number => Math.floor(random.next() * below)
+  const start = clock.now()
+  const left = new Map<number, unknown>()
+  const seen: string[] = []
+  let last = 0
+  const set = (): void => {
+    const name = ++last
+    const fire = (): void => {
+      seen.push(`${name}@${clock.now() - start}`)
+      left.delete(name)
+      if (draw(4) === 0) set()
+    }
+    left.set(name, clock.setTimeout(fire, draw(40)))
+  }
+  for (let step = 0; step < 20; step++) {
+    for (let count = draw(150); count > 0; count--) set()
+    // Now and then nearly all of them.
+    const share = draw(11) / 10
+    for (const [name, handle] of [...left])
+      if (random.next() < share) {
+        clock.clearTimeout(handle)
+        left.delete(name)
+      }
+    clock.advance(draw(30))
+  }
+  return seen
+}
+
+test('many timers, set and cleared in any order, fire as by a look through all of them', (t) => {
+  for (let seed = 1; seed <= 10; seed++) {
+    const [clock, plain] = [virtualClock(), plainClock()]
+    const seen = busyHour(clock, seed)
+    t.ok(seen.length > 100 && seen.join() === busyHour(plain, seed).join(), `seed ${seed}: ${seen.length} in order`)
+    t.equal(clock.pending, plain.pending, 'as many are left')
+    t.equal(clock.fired, seen.length, 'all that fired are counted')
+  }
+  t.end()
+})
+
+test('twenty thousand timers that are cleared leave the one that is not', (t) => {
+  const clock = virtualClock()
+  let fired = 0
+  clock.setTimeout(() => fired++, 5_000)
+  for (let count = 0; count < 20_000; count++) clock.clearTimeout(clock.setTimeout(() => t.fail('was cleared'), 9_000))
+  t.equal(clock.pending, 1, 'one is left')
+  clock.advance(10_000)
+  t.equal(fired, 1, 'and fires')
+  t.end()
 })
