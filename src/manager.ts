@@ -869,7 +869,9 @@ export function createManager(given: ManagerOptions) {
       offline: (): void => dispatch({ type: 'environment/offline', at: now() }),
       pinged: (peer: FeedId, rttMs: number, skewMs: number): void =>
         dispatch({ type: 'connection/pinged', at: now(), peer, rttMs, skewMs }),
-      transferred: (peer: FeedId, _count = 0): void => dispatch({ type: "connection/transferred", at: now(), peer }),
+      /** Messages came that we did not have: `count` of them. */
+      transferred: (peer: FeedId, count = 1): void =>
+        dispatch({ type: 'connection/transferred', at: now(), peer, count }),
       reportProgress,
       load,
       /** Nothing is dialed or closed until `resume`: while the table is read from disk. */

@@ -2,6 +2,7 @@
  * The closed union of what can happen. Each action says what took place, when (`at`, epoch ms) and, where chance has a part,
  * what was drawn. A list of actions replays to the same state and the same plans.
  */
+import type { Merit } from './merit'
 import type { Options } from './options'
 import type {
   Address,
@@ -58,6 +59,7 @@ export interface StoredPeer {
   readonly prioritisedBy: string | null
   readonly isLongTerm: boolean
   readonly visitedAt: EpochMs
+  readonly merit?: Merit | null
 }
 
 export type Action =
@@ -158,7 +160,13 @@ export type Action =
       readonly rttMs: number
       readonly skewMs: number
     }
-  | { readonly type: 'connection/transferred'; readonly at: EpochMs; readonly peer: FeedId }
+  /** Messages came from this peer; `count`: those that we did not have, as far as that is known. */
+  | {
+      readonly type: 'connection/transferred'
+      readonly at: EpochMs
+      readonly peer: FeedId
+      readonly count?: number
+    }
   | { readonly type: 'connection/caughtUp'; readonly at: EpochMs; readonly peer: FeedId }
   | { readonly type: 'connection/stalled'; readonly at: EpochMs; readonly peer: FeedId }
   | { readonly type: 'connections/started'; readonly at: EpochMs }

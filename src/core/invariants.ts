@@ -7,7 +7,8 @@
 import { MAX_STEP } from './backoff'
 import { InvariantError } from './errors'
 import { own } from './own'
-import { TIERS } from './rank'
+import { turnAtOf } from './merit'
+import { TIERS, tierOfPeer } from './rank'
 import { type State, timerOf } from './table'
 import type { Tree } from './tree'
 import type { Attempt, Connection, EpochMs, Occupancy, Peer, RankKey, Route } from './types'
@@ -137,9 +138,9 @@ function checkRoute(state: State, address: string, route: Route): void {
   check(peer.routes.includes(address), () => `${name} is not among the routes of its peer`)
   check(route.class === (route.isLocal ? 'local' : route.protocol), () => `${name} has the class ${route.class}`)
   check(route.queue === (peer.isLongTerm ? '' : route.class), () => `${name} is in the queue ${route.queue}`)
-  check(route.tier === TIERS.indexOf(peer.priority), () => `${name} has the tier ${route.tier}`)
+  check(route.tier === tierOfPeer(peer), () => `${name} has the tier ${route.tier}`)
   check(route.tie === peer.tie, () => `${name} has another tie than its peer`)
-  check(route.visitedAt === peer.visitedAt, () => `${name} has another visitedAt than its peer`)
+  check(route.turnAt === turnAtOf(state.options, peer), () => `${name} has another turn than its peer`)
   const { nextAttemptAt, lastConnectionTime, lastErrorTime, lastSignalAt, addedAt, dueAt } = route
   for (const time of [nextAttemptAt, lastConnectionTime, lastErrorTime, lastSignalAt, addedAt, dueAt])
     check(isTime(time), () => `${name} has the time ${time}`)

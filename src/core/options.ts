@@ -33,8 +33,17 @@ export interface Options {
   readonly briefMs: DurationMs
   /** After this long a connection may make room, caught up or not. */
   readonly dwellMs: DurationMs
+  /** Between two visits by rotation in a class, drawn anew for each. */
   readonly rotationMinMs: DurationMs
   readonly rotationMaxMs: DurationMs
+  /** Between two visits of a peer that brings a message per hour; others by the inverse cube root (merit.ts). */
+  readonly visitMs: DurationMs
+  readonly visitMinMs: DurationMs
+  readonly visitMaxMs: DurationMs
+  /** A visit lasts at least this long. */
+  readonly visitStayMs: DurationMs
+  /** While a class is full, between two dials to routes that never worked. */
+  readonly feelerMs: DurationMs
   /** Since the last transfer: a connection is not cut in the middle of one. */
   readonly transferGraceMs: DurationMs
   /** One dial per window and destination that nobody trusted has vouched for. */
@@ -75,9 +84,14 @@ export const DEFAULT_OPTIONS: Options = {
   backoffMaxMs: { HIGH: 10 * MINUTE, MEDIUM: 2 * HOUR, LOW: DAY },
   stableMs: 10 * MINUTE,
   briefMs: 10 * SECOND,
-  dwellMs: 30 * MINUTE,
-  rotationMinMs: 3 * MINUTE,
-  rotationMaxMs: 7 * MINUTE,
+  dwellMs: 10 * MINUTE,
+  rotationMinMs: 30 * SECOND,
+  rotationMaxMs: 50 * SECOND,
+  visitMs: 30 * MINUTE,
+  visitMinMs: 5 * MINUTE,
+  visitMaxMs: 4 * HOUR,
+  visitStayMs: 12 * SECOND,
+  feelerMs: 12 * MINUTE,
   transferGraceMs: 10 * SECOND,
   hostWindowMs: MINUTE,
   disconnectHoldMs: MINUTE,
@@ -159,6 +173,11 @@ const DURATIONS = [
   'dwellMs',
   'rotationMinMs',
   'rotationMaxMs',
+  'visitMs',
+  'visitMinMs',
+  'visitMaxMs',
+  'visitStayMs',
+  'feelerMs',
   'transferGraceMs',
   'hostWindowMs',
   'disconnectHoldMs',

@@ -3,25 +3,29 @@
  * strands nobody and planning twice does no harm. Costs grow with what is due, not with the size of the table.
  */
 import { isAnythingConnected, isDown, LINK, layerHolds, layersDownAbove, probeEndsAt } from './blame'
+import { isStranger, rateOf } from './merit'
 import { dialTimeout, slotsMax } from './options'
 import {
   compareReady,
   compareRoutesOfPeer,
+  isFeeler,
   isInLane,
   type Lane,
   laneEnd,
   laneStart,
   lanesOf,
+  STRANGER_TIER,
   type Turn,
   turnOf,
 } from './rank'
 import { advance } from './reducer'
-import { dialsWanted, isVouchedFor, whyNotDial } from './refusal'
+import { dialsWanted, hopeEndsAt, isVouchedFor, whyNotDial } from './refusal'
 import {
   attemptsOf,
   CLOSING_TIMEOUT_MS,
   firstDue,
   headOfWaiting,
+  NEW_CLASS,
   nextInRace,
   occupancyOf,
   openQueues,
@@ -296,12 +300,16 @@ function planClasses(draft: Draft): void {
 
 function classState(state: State, name: string): ClassState {
   const known = Object.prototype.hasOwnProperty.call(state.classes, name) ? state.classes[name] : undefined
-  return known ?? { successRate: 1, dialCount: 0, nextRotationAt: 0 }
+  return known ?? NEW_CLASS
 }
 
 function wantedIn(draft: Draft, name: string): number {
+  const { state, now } = draft
   const planned = draft.slotsTaken.get(name) ?? 0
-  return dialsWanted(draft.state, name) - occupancyOf(draft.state, name).dialing - planned
+  const wanted = dialsWanted(state, name, now) - planned
+  // A dial that does not answer soon is believed in less: then another one may begin.
+  if (wanted <= 0) wake(draft, hopeEndsAt(state, name, now))
+  return wanted
 }
 
 /** Plans up to `count` dials from a queue; returns how many. Sets the wake-up for what falls due in it. */
@@ -346,7 +354,13 @@ function mayVisit(draft: Draft, queue: string): boolean {
 }
 
 /** Of the peer that a candidate belongs to, the best of its routes that may be dialed, or null. */
-function bestRoute(draft: Draft, peer: Peer, candidate: Route, cause: DialCause): Route | null {
+function bestRoute(
+  draft: Draft,
+  peer: Peer,
+  candidate: Route,
+  cause: DialCause,
+  isVisit = false,
+): Route | null {
   const { state, now } = draft
   const routes = peer.routes.length > 1 ? routesOfPeer(state, peer).sort(compareRoutesOfPeer) : [candidate]
   for (const route of routes) {
@@ -354,7 +368,7 @@ function bestRoute(draft: Draft, peer: Peer, candidate: Route, cause: DialCause)
     if (route.dueAt > now && route.address !== candidate.address) continue
     if (cause === 'schedule' && !hasSocketFor(draft, route, peer)) continue
     const refused = whyNot(draft, route, peer, cause)
-    if (!refused) return route
+    if (!refused || (isVisit && refused.reason === 'slotsFull')) return route
     if (refused.reason === 'hostThrottled' || refused.reason === 'transportDown') putOff(draft, route, refused)
   }
   return null
@@ -389,8 +403,17 @@ function* candidates(state: State, queue: string, turn: Turn, isWarm: boolean): 
       if (mayBeVouchedFor(lane)) yield* walk(state, laneStart(lane), (route) => isInLane(route, lane))
     return
   }
-  if (turn.kind === 'proven')
-    for (const lane of lanes) if (lane.isProven) yield* walk(state, laneStart(lane), (route) => isInLane(route, lane))
+  if (turn.kind === 'proven') {
+    const proven = lanes.filter(({ isProven }) => isProven)
+    yield* earliestOf(
+      state,
+      proven.filter(({ hasError }) => !hasError),
+    )
+    yield* eachOf(
+      state,
+      proven.filter(({ hasError }) => hasError),
+    )
+  }
   // From the lane whose turn it is on, as most are empty most of the time.
   if (turn.kind === 'lane')
     for (const lane of [...lanes.slice(turn.index), ...lanes.slice(0, turn.index)])
@@ -428,7 +451,7 @@ function* mostRecentFirst(state: State, queue: string): Generator<Route> {
   }
   for (const lane of lanesOf(queue)) if (lane.isProven) pull(laneEnd(lane), lane)
   while (heads.length > 0) {
-    heads.sort((a, b) => b.route.visitedAt - a.route.visitedAt || compareReady(a.route, b.route))
+    heads.sort((a, b) => b.route.turnAt - a.route.turnAt || compareReady(a.route, b.route))
     const best = heads.shift()
     if (!best) return
     yield best.route
@@ -488,29 +511,59 @@ function tierOfHeld({ peer }: Held): number {
   return peer.priority === 'HIGH' ? 0 : peer.priority === 'MEDIUM' ? 1 : 2
 }
 
-/** More connections than slots: overcommitted dials that all arrived, or a maximum that was lowered. */
+/**
+ * More connections than slots: a maximum that was lowered, overcommitted dials that all arrived, or a visit. Where somebody
+ * has had his share, he makes room; else the surplus is what is least wanted.
+ */
 function planSurplus(draft: Draft): void {
-  const { state } = draft
+  const { state, now } = draft
   for (const name of Object.keys(state.occupancy)) {
     const max = slotsMax(state.options, name)
     if (occupancyOf(state, name).connected <= max) continue
     const scheduled = held(state, name).filter((each) => !isExempt(each) && !draft.taken.has(each.peer.id))
-    const surplus = scheduled.length - max
+    let surplus = scheduled.length - max
     if (surplus <= 0) continue
     const rooms = roomsInUse(state)
+    const ripe = scheduled.filter((each) => !rooms.has(each.peer.id) && mayRotateAt(each, state) <= now)
+    // One at a time: of a maximum that was lowered, the least wanted go, ripe or not.
+    if (surplus === 1 && ripe.length > 0) {
+      close(draft, leastWorth(ripe).peer, 'rotation')
+      continue
+    }
     scheduled.sort((a, b) => Number(rooms.has(a.peer.id)) - Number(rooms.has(b.peer.id)) || worstHeldFirst(a, b))
-    for (const each of scheduled.slice(0, surplus)) close(draft, each.peer, 'surplus')
+    for (const each of scheduled) {
+      if (surplus-- === 0) break
+      close(draft, each.peer, 'surplus')
+    }
   }
 }
 
 /** Since when a connection may make room, in ms since 1970. */
-function mayRotateAt({ connection }: Held, state: State): EpochMs {
-  const { dwellMs, transferGraceMs } = state.options
-  const dwellOver = connection.isCaughtUp ? connection.since : connection.since + dwellMs
+function mayRotateAt({ connection }: Held, { options }: State): EpochMs {
+  const { dwellMs, transferGraceMs, visitStayMs } = options
+  const dwellOver = connection.since + (connection.isCaughtUp ? visitStayMs : dwellMs)
   return connection.lastTransferAt > 0 ? Math.max(dwellOver, connection.lastTransferAt + transferGraceMs) : dwellOver
 }
 
-/** In a full class somebody who has had his share makes room for somebody who waits: one at a time, minutes apart. */
+/** Whose connection brings least: who is connected for long and brings much stays. */
+function leastWorth(ripe: readonly Held[]): Held {
+  return ripe.reduce((worst, each) => (compareWorth(each, worst) < 0 ? each : worst))
+}
+
+function compareWorth(a: Held, b: Held): number {
+  return (
+    Number(isStranger(b.peer)) - Number(isStranger(a.peer)) ||
+    rateOf(a.peer.merit) - rateOf(b.peer.merit) ||
+    tierOfHeld(b) - tierOfHeld(a) ||
+    a.connection.since - b.connection.since ||
+    worstHeldFirst(a, b)
+  )
+}
+
+/**
+ * Visits: in a full class, whose turn has come is dialed beyond the slots, one at a time. When it answers, whoever has had
+ * his share and brings least makes room (planSurplus); if it does not, nobody was sent away for it.
+ */
 function planRotation(draft: Draft): void {
   const { state, now } = draft
   if (state.isBusy) return
@@ -521,47 +574,97 @@ function planRotation(draft: Draft): void {
     const present = held(state, name)
     // Somebody is being hung up on: there will be room.
     if (present.some((each) => draft.taken.has(each.peer.id))) continue
-    const victims = present.filter((each) => !isExempt(each) && !rooms.has(each.peer.id))
-    if (victims.length === 0) continue
     let at = Number.POSITIVE_INFINITY
-    for (const each of victims) at = Math.min(at, mayRotateAt(each, state))
+    for (const each of present)
+      if (!isExempt(each) && !rooms.has(each.peer.id)) at = Math.min(at, mayRotateAt(each, state))
+    if (at === Number.POSITIVE_INFINITY) continue
     at = Math.max(at, classState(state, name).nextRotationAt)
-    const waiting = headOfWaiting(state, name)
-    if (at > now) {
-      const isSomebodyReady = state.ready.nextHigherPair(laneStart(firstLane(name)))?.[1].queue === name
-      if (isSomebodyReady) wake(draft, at)
-      else if (waiting) wake(draft, Math.max(at, waiting.dueAt))
-      continue
+    const route = at > now ? null : nextVisit(draft, name)
+    if (route) dial(draft, route, 'schedule')
+    else {
+      // Those whose turn has come and who were looked at in vain: something else has to happen first, or they were put off.
+      const visitAt = firstVisitAt(state, name, at > now ? 0 : now)
+      if (visitAt !== null) wake(draft, Math.max(at, visitAt))
+      const waiting = headOfWaiting(state, name)
+      if (waiting) wake(draft, Math.max(at, waiting.dueAt))
     }
-    if (!isSomebodyWaiting(draft, name)) {
-      if (waiting) wake(draft, waiting.dueAt)
-      continue
-    }
-    const ripe = victims.filter((each) => mayRotateAt(each, state) <= now)
-    ripe.sort(
-      (a, b) => tierOfHeld(b) - tierOfHeld(a) || a.connection.since - b.connection.since || worstHeldFirst(a, b),
-    )
-    const victim = ripe[0]
-    if (victim) close(draft, victim.peer, 'rotation')
   }
 }
 
-function firstLane(queue: string) {
-  return { queue, tier: 0, hasError: false, isProven: false }
+/** When the next turn after a time comes among the ready routes of a full class; null where there is none. */
+function firstVisitAt(state: State, name: string, after: EpochMs): EpochMs | null {
+  let first: EpochMs | null = null
+  for (const lane of lanesOf(name)) {
+    const head = headOfLane(state, lane)
+    const at = head ? visitAtOf(state, head) : 0
+    if (head && (at > after || after === 0)) first = Math.min(first ?? at, at)
+  }
+  return first
 }
 
-/** Whether a peer could be dialed if it had a slot; who could not be for another reason is put off. */
-function isSomebodyWaiting(draft: Draft, name: string): boolean {
+function headOfLane(state: State, lane: Lane): Route | null {
+  const head = state.ready.nextHigherPair(laneStart(lane))?.[1]
+  return head && isInLane(head, lane) ? head : null
+}
+
+/** When it may be dialed although all slots are full. */
+function visitAtOf(state: State, route: Route): EpochMs {
+  if (isFeeler(route)) return classState(state, route.class).nextFeelerAt
+  return route.errorCount > 0 ? 0 : route.turnAt
+}
+
+/** Whom to visit now, or null: by turns the one whose turn came first, and one who is new or was lost. */
+function nextVisit(draft: Draft, name: string): Route | null {
   const { state, now } = draft
-  for (const route of candidates(state, name, { kind: 'strict' }, false)) {
-    const peer = state.peers.get(route.peer)
-    if (!peer || draft.deferred.has(route.address)) continue
-    if (!mayVisit(draft, name)) return false
-    const refused = whyNotDial(state, route, peer, now, 'schedule')
-    if (!refused || refused.reason === 'slotsFull') return true
-    if (refused.reason === 'hostThrottled' || refused.reason === 'transportDown') putOff(draft, route, refused)
+  const lanes = lanesOf(name).filter((lane) => {
+    const head = headOfLane(state, lane)
+    return head !== null && visitAtOf(state, head) <= now
+  })
+  const { dialCount, nextFeelerAt } = classState(state, name)
+  const regular = lanes.filter((lane) => lane.isProven && !lane.hasError)
+  const uncertain = lanes.filter((lane) => !regular.includes(lane) && !isFeelerLane(lane))
+  const feelers = nextFeelerAt <= now ? rotated(lanes.filter(isFeelerLane), dialCount) : []
+  const order = dialCount % 2 === 0 ? [uncertain, regular] : [regular, uncertain]
+  for (const group of [feelers, ...order])
+    for (const route of group === regular ? earliestOf(state, group) : eachOf(state, group)) {
+      if (draft.taken.has(route.peer) || draft.deferred.has(route.address)) continue
+      if (group === regular && route.turnAt > now) break
+      if (!mayVisit(draft, name)) return null
+      const peer = state.peers.get(route.peer)
+      const found = peer && bestRoute(draft, peer, route, 'schedule', true)
+      if (found) return found
+    }
+  return null
+}
+
+function isFeelerLane(lane: Lane): boolean {
+  return !lane.isProven && (lane.hasError || lane.tier === STRANGER_TIER)
+}
+
+function rotated<T>(list: readonly T[], by: number): T[] {
+  const at = list.length > 0 ? by % list.length : 0
+  return [...list.slice(at), ...list.slice(0, at)]
+}
+
+function* eachOf(state: State, lanes: readonly Lane[]): Generator<Route> {
+  for (const lane of lanes) yield* walk(state, laneStart(lane), (route) => isInLane(route, lane))
+}
+
+/** The routes of several lanes in the order of their turns. */
+function* earliestOf(state: State, lanes: readonly Lane[]): Generator<Route> {
+  const walks = lanes.map((lane) => walk(state, laneStart(lane), (route) => isInLane(route, lane)))
+  const heads = walks.map((each) => each.next())
+  for (;;) {
+    let best = -1
+    for (const [i, head] of heads.entries()) {
+      const other = best < 0 ? undefined : heads[best]
+      if (!head.done && (!other || other.done || head.value.turnAt < other.value.turnAt)) best = i
+    }
+    const head = heads[best]
+    if (!head || head.done) return
+    yield head.value
+    heads[best] = (walks[best] as Generator<Route>).next()
   }
-  return false
 }
 
 // ---- initial sync -----------------------------------------------------------------------------------------------------

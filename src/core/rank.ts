@@ -5,16 +5,29 @@
  * priority, then routes without a recent error before those with one, then never connected or longest ago connected first,
  * then longest ago failed, ties by a keyed hash. `waiting` holds the others, by the time at which they fall due.
  */
+import { isStranger } from './merit'
 import { byText } from './tree'
-import type { ClassState, Priority, RankKey, Route } from './types'
+import type { ClassState, Peer, Priority, RankKey, Route } from './types'
 
-export const TIERS: readonly Priority[] = ['HIGH', 'MEDIUM', 'LOW', 'BANNED']
+/** By tier. Of LOW ones there are two: those of whom somebody we trust has said so come before mere addresses. */
+export const TIERS: readonly Priority[] = ['HIGH', 'MEDIUM', 'LOW', 'LOW', 'BANNED']
+export const STRANGER_TIER = 3
 
 /** Who sets a priority by hand; no module overrides it. */
 export const USER = 'user'
 
 export function tierOf(priority: Priority): number {
   return TIERS.indexOf(priority)
+}
+
+/** The tier of a peer's routes. */
+export function tierOfPeer(peer: Pick<Peer, 'priority' | 'prioritisedBy'>): number {
+  return isStranger(peer) ? STRANGER_TIER : tierOf(peer.priority)
+}
+
+/** LOW, whoever says so. */
+export function isLow(tier: number): boolean {
+  return tier === 2 || tier === STRANGER_TIER
 }
 
 export function priorityOfTier(tier: number): Priority {
@@ -33,9 +46,9 @@ export function withoutErrorFirst(a: RankKey, b: RankKey): number {
   return hasError(a) - hasError(b)
 }
 
-/** Never connected counts as longest ago. */
-export function longestAgoConnectedFirst(a: RankKey, b: RankKey): number {
-  return a.visitedAt - b.visitedAt
+/** By the end of the last connection and what the peer is worth (merit.ts). Never connected counts as longest ago. */
+export function earliestTurnFirst(a: RankKey, b: RankKey): number {
+  return a.turnAt - b.turnAt
 }
 
 export function longestAgoFailedFirst(a: RankKey, b: RankKey): number {
@@ -52,7 +65,7 @@ export function compareReady(a: RankKey, b: RankKey): number {
     byText(a.queue, b.queue) ||
     higherPriorityFirst(a, b) ||
     withoutErrorFirst(a, b) ||
-    longestAgoConnectedFirst(a, b) ||
+    earliestTurnFirst(a, b) ||
     longestAgoFailedFirst(a, b) ||
     keyedTie(a, b)
   )
@@ -97,7 +110,7 @@ export function laneStart(lane: Lane): RankKey {
     queue: lane.queue,
     tier: lane.tier,
     errorCount: lane.hasError ? 1 : 0,
-    visitedAt: lane.isProven ? 1 : 0,
+    turnAt: lane.isProven ? 1 : 0,
     lastErrorTime: -1,
     tie: -1,
     address: '',
@@ -109,7 +122,7 @@ export function laneStart(lane: Lane): RankKey {
 export function laneEnd(lane: Lane): RankKey {
   return {
     ...laneStart(lane),
-    visitedAt: lane.isProven ? Number.POSITIVE_INFINITY : 0,
+    turnAt: lane.isProven ? Number.POSITIVE_INFINITY : 0,
     lastErrorTime: Number.POSITIVE_INFINITY,
   }
 }
@@ -119,18 +132,29 @@ export function isInLane(route: RankKey, lane: Lane): boolean {
     route.queue === lane.queue &&
     route.tier === lane.tier &&
     hasError(route) === Number(lane.hasError) &&
-    route.visitedAt > 0 === lane.isProven
+    route.turnAt > 0 === lane.isProven
   )
 }
 
 /** The lanes of a queue in the strict order; BANNED routes are in no index. */
 export function lanesOf(queue: string): readonly Lane[] {
   const lanes: Lane[] = []
-  for (const tier of [0, 1, 2])
+  for (const tier of [0, 1, 2, STRANGER_TIER])
     for (const error of [false, true])
       for (const isProven of [false, true]) lanes.push({ queue, tier, hasError: error, isProven })
   return lanes
 }
+
+/**
+ * Neither proven nor vouched for, or it has failed and never worked: most likely nobody is there. While all slots are full
+ * such routes are tried one at a time and seldom, as Bitcoin Core does with its feeler connections.
+ */
+export function isFeeler(route: Pick<RankKey, 'tier' | 'errorCount' | 'turnAt'>): boolean {
+  return route.turnAt === 0 && (route.errorCount > 0 || route.tier === STRANGER_TIER)
+}
+
+/** Of one queue: four tiers, with or without a recent error, proven or not. */
+const LANES = 16
 
 /** `vouched`: there is room only for routes that something more speaks for than a stranger's word. */
 export type Turn =
@@ -145,6 +169,6 @@ export type Turn =
  * goes round the lanes, so that each eligible route is reached in bounded time, however many better ones there are.
  */
 export function turnOf(dialCount: ClassState['dialCount']): Turn {
-  if (dialCount % 8 === 6) return { kind: 'lane', index: Math.floor(dialCount / 8) % 12 }
+  if (dialCount % 8 === 6) return { kind: 'lane', index: Math.floor(dialCount / 8) % LANES }
   return dialCount % 2 === 1 ? { kind: 'proven' } : { kind: 'strict' }
 }

@@ -20,10 +20,11 @@ import {
   RESOLVER,
 } from './blame'
 import { tieOf } from './hash'
-import { dialTimeout } from './options'
-import { tierOf, USER, worstRouteFirst } from './rank'
+import { credit } from './merit'
+import { dialTimeout, slotsMax } from './options'
+import { isFeeler, isLow, tierOf, USER, worstRouteFirst } from './rank'
 import { addToStats } from './stats'
-import { attemptsOf, IDLE, initialState, type State, Transaction } from './table'
+import { attemptsOf, IDLE, initialState, occupancyOf, type State, Transaction } from './table'
 import type { Address, Attempt, Connection, FeedId, InitialSync, Jitter, Peer, Priority, Route } from './types'
 
 /** Routes that fall due together become ready in portions: one event stays bounded, and `plan` asks for the rest. */
@@ -143,7 +144,7 @@ function handle(tx: Transaction, action: Action): void {
       })
     }
     case 'connection/transferred':
-      return updateConnected(tx, action.peer, { lastTransferAt: tx.at, isCaughtUp: false })
+      return transferred(tx, action.peer, action.count ?? 1)
     case 'connection/caughtUp':
       return updateConnected(tx, action.peer, { isCaughtUp: true })
     case 'connection/stalled':
@@ -200,6 +201,7 @@ function ensurePeer(tx: Transaction, id: FeedId): Peer {
     prioritisedBy: null,
     isLongTerm: false,
     visitedAt: 0,
+    merit: null,
     tie: tieOf(tx.options.tieKey, id),
     routes: [],
     connection: IDLE,
@@ -262,7 +264,7 @@ function addRoute(tx: Transaction, report: RouteReport): Route | null {
     queue: '',
     tier: 0,
     errorCount: 0,
-    visitedAt: 0,
+    turnAt: 0,
     lastErrorTime: 0,
     tie: 0,
     dueAt: 0,
@@ -319,7 +321,7 @@ function makeRoom(tx: Transaction, report: RouteReport): boolean {
   const low: Route[] = []
   for (const route of state.routes.values()) {
     const owner = state.peers.get(route.peer)
-    if (route.tier === 2 && owner && owner.connection.status === 'idle') low.push(route)
+    if (isLow(route.tier) && owner && owner.connection.status === 'idle') low.push(route)
   }
   low.sort(worstRouteFirst)
   const share = Math.max(1, Math.min(EVICT_BATCH, Math.floor(tx.options.maxRoutes / 100)))
@@ -465,6 +467,7 @@ function loadPeer(tx: Transaction, stored: StoredPeer): void {
   const peer = tx.putPeer(present, {
     isLongTerm: present.isLongTerm || stored.isLongTerm,
     visitedAt: Math.max(present.visitedAt, Math.min(stored.visitedAt, tx.at)),
+    merit: present.merit ?? (stored.merit ? { ...stored.merit, at: Math.min(stored.merit.at, tx.at) } : null),
   })
   // What the user has said since the start is newer than the table.
   if (peer.prioritisedBy !== null) return
@@ -535,6 +538,7 @@ function dialStarted(tx: Transaction, action: Extract<Action, { type: 'dial/star
     deadlineAt: tx.at + dialTimeout(tx.options, route.class, route.protocol),
   }
   const connection = peer.connection
+  const isFirst = connection.status === 'idle'
   tx.putPeer(peer, {
     connection:
       connection.status === 'dialing'
@@ -546,8 +550,23 @@ function dialStarted(tx: Transaction, action: Extract<Action, { type: 'dial/star
     if (host) tx.putHost(route.hostKey, { ...host, lastDialAt: tx.at })
   }
   probeStarted(tx, route)
-  if (action.cause === 'schedule' && isTrackable(tx, route.class))
-    tx.putClass(route.class, { dialCount: tx.classState(route.class).dialCount + 1 })
+  if (action.cause === 'schedule' && isTrackable(tx, route.class)) countDial(tx, route, isFirst)
+}
+
+/** Counts a scheduled dial; one beyond the slots is a visit (plan.ts, Rotation), and the next one has to wait. */
+function countDial(tx: Transaction, route: Route, isFirst: boolean): void {
+  const { options } = tx
+  const { dialCount, nextRotationAt, nextFeelerAt } = tx.classState(route.class)
+  const isVisit = isFirst && occupancyOf(tx.before, route.class).connected >= slotsMax(options, route.class)
+  // No dice: which share of the span it is follows from the peer and the count, which nobody else knows.
+  const share = ((route.tie + dialCount * 0x9e3779b1) >>> 0) / 2 ** 32
+  const pauseMs = options.rotationMinMs + share * (options.rotationMaxMs - options.rotationMinMs)
+  tx.putClass(route.class, {
+    dialCount: dialCount + 1,
+    nextRotationAt: isVisit ? tx.at + Math.round(pauseMs) : nextRotationAt,
+    nextFeelerAt:
+      isVisit && isFeeler(route) ? tx.at + Math.round(options.feelerMs * (0.75 + share / 2)) : nextFeelerAt,
+  })
 }
 
 /** Class names come from addresses: only so many are counted. */
@@ -602,6 +621,16 @@ function forgetGhost(tx: Transaction, address: Address): void {
 }
 
 // ---- connections ------------------------------------------------------------------------------------------------------
+
+/** Messages came that we did not have. */
+function transferred(tx: Transaction, id: FeedId, count: number): void {
+  const peer = tx.peer(id)
+  if (peer?.connection.status !== 'connected') return
+  tx.putPeer(peer, {
+    merit: credit(peer.merit, tx.at, count),
+    connection: { ...peer.connection, lastTransferAt: tx.at, isCaughtUp: false },
+  })
+}
 
 function updateConnected(
   tx: Transaction,
@@ -708,11 +737,6 @@ function connectionClosing(tx: Transaction, action: Extract<Action, { type: 'con
       connectedSince: connection.since,
     },
   })
-  if (action.reason === 'rotation' && connection.class !== null) {
-    const { rotationMinMs, rotationMaxMs } = tx.options
-    const nextRotationAt = tx.at + rotationMinMs + Math.round(action.jitter * (rotationMaxMs - rotationMinMs))
-    tx.putClass(connection.class, { nextRotationAt })
-  }
 }
 
 function connectionClosed(tx: Transaction, id: FeedId, jitter: Jitter): void {
@@ -721,7 +745,7 @@ function connectionClosed(tx: Transaction, id: FeedId, jitter: Jitter): void {
   if (!peer || !connection || (connection.status !== 'connected' && connection.status !== 'closing')) return
   const since = connection.status === 'connected' ? connection.since : connection.connectedSince
   const lasted = Math.max(0, tx.at - since)
-  tx.putPeer(peer, { connection: IDLE, visitedAt: tx.at })
+  tx.putPeer(peer, { connection: IDLE, visitedAt: tx.at, merit: credit(peer.merit, tx.at, 0) })
   const route = connection.address === null ? undefined : tx.route(connection.address)
   if (route && connection.direction === 'outbound') {
     const wasOurs = connection.status === 'closing' || connection.closeReason !== null
@@ -833,7 +857,8 @@ function clockSetBack(tx: Transaction): void {
     const connection = peer.connection
     const heldUntil = Math.min(peer.heldUntil, at + tx.options.disconnectHoldMs)
     const visitedAt = Math.min(peer.visitedAt, at)
-    const present = tx.putPeer(peer, { heldUntil, visitedAt, connection: connectionSetBack(connection, at) })
+    const merit = peer.merit && peer.merit.at > at ? { ...peer.merit, at } : peer.merit
+    const present = tx.putPeer(peer, { heldUntil, visitedAt, merit, connection: connectionSetBack(connection, at) })
     for (const route of routesOf(tx, present)) {
       const ceiling = backoffCeiling(tx.options, present.priority, present.isLongTerm)
       tx.putRoute(route, {
@@ -852,8 +877,11 @@ function clockSetBack(tx: Transaction): void {
   for (const layer of tx.root.layers.valuesArray())
     tx.putLayer({ ...layer, since: Math.min(layer.since, at), retryAt: Math.min(layer.retryAt, at) })
   for (const name of Object.keys(tx.root.classes)) {
-    const { nextRotationAt } = tx.classState(name)
-    tx.putClass(name, { nextRotationAt: Math.min(nextRotationAt, at + tx.options.rotationMaxMs) })
+    const { nextRotationAt, nextFeelerAt } = tx.classState(name)
+    tx.putClass(name, {
+      nextRotationAt: Math.min(nextRotationAt, at + tx.options.rotationMaxMs),
+      nextFeelerAt: Math.min(nextFeelerAt, at + 2 * tx.options.feelerMs),
+    })
   }
 }
 

@@ -6,8 +6,8 @@
 import { isDown, LINK, layerHolds, layersDownAbove, needsLink } from './blame'
 import { slotsMax } from './options'
 import { tierOf } from './rank'
-import { occupancyOf, type State } from './table'
-import type { DialCause, EpochMs, Peer, Refusal, RefusalReason, Route } from './types'
+import { NEW_CLASS, occupancyOf, type State } from './table'
+import type { Attempt, DialCause, EpochMs, Peer, Refusal, RefusalReason, Route } from './types'
 
 interface Context {
   readonly state: State
@@ -134,21 +134,50 @@ const transportDown: Rule = (context) => {
   return null
 }
 
-/** Dials that this class may have in flight for its free slots, by how often its dials succeed (geth overshoots by two). */
-export function dialsWanted(state: State, routeClass: string): number {
-  const { connected, closing } = occupancyOf(state, routeClass)
+/**
+ * How many more dials this class may begin for its free slots, by how often its dials succeed: as many as are expected to
+ * fill them, at most twice as many and two (geth overshoots by a fixed factor of two). A dial in flight that most others
+ * would have answered by now is not counted on any more.
+ */
+export function dialsWanted(state: State, routeClass: string, now: EpochMs): number {
+  const { connected, closing, dialing } = occupancyOf(state, routeClass)
   const free = slotsMax(state.options, routeClass) - connected - closing
   if (free <= 0) return 0
   const known = Object.prototype.hasOwnProperty.call(state.classes, routeClass) ? state.classes[routeClass] : undefined
   // Rounding: 3 / 0.999… is 4 only by the last bit of the average.
-  return Math.min(Math.ceil(free / (known ? known.successRate : 1) - 0.01), 2 * free + 2)
+  const expected = Math.ceil(free / (known ?? NEW_CLASS).successRate - 0.01)
+  return Math.min(expected - hopefulDials(state, routeClass, now).length, 2 * free + 2 - dialing)
+}
+
+/** Since when each dial is in flight that may well succeed yet. */
+function hopefulDials(state: State, routeClass: string, now: EpochMs): EpochMs[] {
+  const found: EpochMs[] = []
+  if (occupancyOf(state, routeClass).dialing === 0) return found
+  for (const { timerAt, connection } of state.active.keys()) {
+    // Sorted by it: the others are connected.
+    if (timerAt === Number.POSITIVE_INFINITY) break
+    if (connection.status !== 'dialing') continue
+    const last = connection.attempts[connection.attempts.length - 1]
+    if (last?.class === routeClass && last.startedAt + hopeMs(last) > now) found.push(last.startedAt + hopeMs(last))
+  }
+  return found
+}
+
+/** Most dials that succeed do so within this part of what they are given. */
+function hopeMs({ startedAt, deadlineAt }: Attempt): number {
+  return (deadlineAt - startedAt) / 6
+}
+
+/** When the next dial in flight of a class is no longer counted on; Infinity if there is none. */
+export function hopeEndsAt(state: State, routeClass: string, now: EpochMs): EpochMs {
+  return Math.min(...hopefulDials(state, routeClass, now), Number.POSITIVE_INFINITY)
 }
 
 const slotsFull: Rule = (context) => {
   if (takesNoSlot(context)) return null
-  const { state, route } = context
+  const { state, route, now } = context
+  if (dialsWanted(state, route.class, now) > 0) return null
   const { connected, dialing, closing } = occupancyOf(state, route.class)
-  if (dialing < dialsWanted(state, route.class)) return null
   const max = slotsMax(state.options, route.class)
   return refusal(
     'slotsFull',

@@ -7,8 +7,9 @@
  * were handed out stay as they were.
  */
 import { InvariantError } from './errors'
+import { turnAtOf } from './merit'
 import type { Options } from './options'
-import { compareReady, compareRoutesOfPeer, compareWaiting, tierOf } from './rank'
+import { compareReady, compareRoutesOfPeer, compareWaiting, isLow, tierOfPeer } from './rank'
 import { byText, emptyTree, type Tree } from './tree'
 import type {
   Address,
@@ -72,6 +73,8 @@ export const IDLE: Connection = { status: 'idle' }
 export const CLOSING_TIMEOUT_MS = 5_000
 /** At most this many routes of one peer are dialed at once (go-libp2p: 4 is past the point of gain). */
 export const MAX_RACE = 4
+/** Before the first dial; how often they succeed is a guess, of which little is left after a few. */
+export const NEW_CLASS: ClassState = { successRate: 0.5, dialCount: 0, nextRotationAt: 0, nextFeelerAt: 0 }
 const NO_OCCUPANCY: Occupancy = { connected: 0, dialing: 0, closing: 0 }
 
 function compareActive(a: Peer, b: Peer): number {
@@ -278,7 +281,7 @@ export class Transaction {
 
   classState(name: string): ClassState {
     const known = Object.prototype.hasOwnProperty.call(this.next.classes, name) ? this.next.classes[name] : undefined
-    return known ?? { successRate: 1, dialCount: 0, nextRotationAt: 0 }
+    return known ?? NEW_CLASS
   }
 
   putClass(name: string, change: Partial<ClassState>): void {
@@ -339,20 +342,21 @@ export class Transaction {
     const isNew = draft.now === undefined
     if (isNew) this.addedCount++
     const queue = peer.isLongTerm ? '' : (change.class ?? route.class)
-    const tier = tierOf(peer.priority)
+    const tier = tierOfPeer(peer)
     const held = peer.isLongTerm ? 0 : peer.heldUntil
     const floor = Math.max(change.nextAttemptAt ?? route.nextAttemptAt, held)
     const dueAt = change.dueAt !== undefined ? Math.max(change.dueAt, floor) : floor
-    const { tie, visitedAt } = peer
+    const { tie } = peer
+    const turnAt = turnAtOf(this.options, peer)
     const isFitting =
       route === draft.now &&
       route.queue === queue &&
       route.tier === tier &&
       route.dueAt === dueAt &&
       route.tie === tie &&
-      route.visitedAt === visitedAt &&
+      route.turnAt === turnAt &&
       isIn(change, route)
-    const after: Route = isFitting ? route : { ...route, ...change, queue, tier, dueAt, tie, visitedAt }
+    const after: Route = isFitting ? route : { ...route, ...change, queue, tier, dueAt, tie, turnAt }
     draft.now = after
     this.touch(draft)
     this.touched.add(after.peer)
@@ -377,8 +381,15 @@ export class Transaction {
     draft.now = after
     this.touch(draft)
     this.touched.add(after.id)
-    const isSameToUs = before?.priority === after.priority && before.isLongTerm === after.isLongTerm
-    const isSameToRoutes = isSameToUs && before.visitedAt === after.visitedAt && before.heldUntil === after.heldUntil
+    const isSameToUs =
+      before?.priority === after.priority &&
+      before.prioritisedBy === after.prioritisedBy &&
+      before.isLongTerm === after.isLongTerm
+    const isSameToRoutes =
+      isSameToUs &&
+      before.visitedAt === after.visitedAt &&
+      before.merit === after.merit &&
+      before.heldUntil === after.heldUntil
     if (before && isSameToRoutes && isCandidate(this.options, before) === isCandidate(this.options, after)) return after
     for (const address of after.routes) {
       const route = this.route(address)
@@ -434,8 +445,8 @@ export class Transaction {
     if (before && isLeft) this.leaveIndexes(before)
     if (now && isEntered) this.enterIndexes(now)
     if (before === now) return
-    if (before?.tier === 2) this.next.lowCount--
-    if (now?.tier === 2) this.next.lowCount++
+    if (before && isLow(before.tier)) this.next.lowCount--
+    if (now && isLow(now.tier)) this.next.lowCount++
     if (!now) this.tree('routes').delete(owner.address)
     else this.tree('routes').set(now.address, now)
     if (before?.hostKey === now?.hostKey) return
@@ -577,7 +588,7 @@ function nextDueAt(state: Pick<State, 'waiting' | 'options'>): EpochMs {
 
 /** A key that sorts before every route of a queue, in `ready` and in `waiting`. */
 export function queueStart(queue: string): RankKey {
-  return { queue, tier: -1, errorCount: 0, visitedAt: 0, lastErrorTime: 0, tie: -1, address: '', dueAt: -1 }
+  return { queue, tier: -1, errorCount: 0, turnAt: 0, lastErrorTime: 0, tie: -1, address: '', dueAt: -1 }
 }
 
 /** The next to fall due in a queue, or null. */

@@ -2,6 +2,7 @@
  * The words of the core as types: what a peer, a route, a connection and a plan are. Unit and invariant stand beside each
  * field; nothing here has behaviour. Everything is plain, immutable data, so a state and a time replay a decision.
  */
+import type { Merit } from './merit'
 import type { Tree } from './tree'
 
 /** A feed id in canonical form: `@<base64 of 32 bytes>=.ed25519`. */
@@ -65,12 +66,12 @@ export interface RouteError {
 export interface RankKey {
   /** Slot queue: `''` for routes of long-term peers, else the class. */
   readonly queue: string
-  /** 0 HIGH, 1 MEDIUM, 2 LOW, 3 BANNED. */
+  /** 0 HIGH, 1 MEDIUM, 2 LOW, 3 LOW and of nobody we know, 4 BANNED (rank.ts). */
   readonly tier: number
   /** Failed dials in a row. */
   readonly errorCount: number
-  /** When the peer was last connected, by whichever route and direction; the same in all its routes. */
-  readonly visitedAt: EpochMs
+  /** When the peer's next turn comes (merit.ts); the same in all its routes. 0: it was never connected. */
+  readonly turnAt: EpochMs
   readonly lastErrorTime: EpochMs
   /** Keyed hash of the peer: repeatable for us, unpredictable for others. */
   readonly tie: number
@@ -199,6 +200,8 @@ export interface Peer {
   readonly isLongTerm: boolean
   /** Last time of a connection, of either direction. */
   readonly visitedAt: EpochMs
+  /** What its connections brought; null before the first. */
+  readonly merit: Merit | null
   /** Keyed hash of the id (hash.ts). */
   readonly tie: number
   /** At most `maxRoutesPerPeer`. */
@@ -260,7 +263,10 @@ export interface ClassState {
   readonly successRate: number
   /** Scheduled dials so far; decides whose turn it is (rank.ts). */
   readonly dialCount: number
+  /** No visit by rotation before this. */
   readonly nextRotationAt: EpochMs
+  /** While the class is full, no dial before this to a route that nothing speaks for. */
+  readonly nextFeelerAt: EpochMs
 }
 
 /** How many peers hold a slot of a class; derived from the peers, owned by table.ts. */
