@@ -199,7 +199,7 @@ const withoutTurns = withFault<typeof rank>('../src/core/rank', () => ({ turnOf:
 
 /** In each lane the same ones come first again and again, however lately they were connected. */
 const withoutRounds = withFault<typeof rank>('../src/core/rank', (real) => {
-  const lane = (key: RankKey): RankKey => ({ ...key, visitedAt: Math.min(key.visitedAt, 1), lastErrorTime: 0 })
+  const lane = (key: RankKey): RankKey => ({ ...key, turnAt: Math.min(key.turnAt, 1), lastErrorTime: 0 })
   return { compareReady: (a, b) => real.compareReady(lane(a), lane(b)) }
 })
 

@@ -81,11 +81,15 @@ export class Ledger {
   private endedAt: Time = 0
   private lost = 0
 
+  /** Those that can always be filled: local ones are apart for when somebody is there. */
+  private readonly slots: number
+
   constructor(
     private readonly spec: WorldSpec,
     private readonly answerable: Intervals,
     private readonly firstToBeHad: readonly Float64Array[],
   ) {
+    this.slots = spec.slots - spec.localSlots
     this.lastDelivery = spec.feeds.map(() => 0)
   }
 
@@ -125,9 +129,9 @@ export class Ledger {
     for (const peer of this.spec.peers) {
       if (peer.isAttacker || (peer.behaviour !== 'serves' && peer.behaviour !== 'idle')) continue
       if (contains(peer.up, at) && peer.routes.some(({ isAlive, isLocal }) => isAlive && !isLocal)) count++
-      if (count >= this.spec.slots) break
+      if (count >= this.slots) break
     }
-    return Math.max(1, Math.min(count, this.spec.slots))
+    return Math.max(1, Math.min(count, this.slots))
   }
 
   closed(number: number, at: Time): void {
@@ -177,10 +181,12 @@ export class Ledger {
     if (last) last.resumedAt = at
   }
 
-  judged(errorCounts: ReadonlyMap<string, number> | null): void {
+  /** Counts who has more failures than before the interruption, of those whom a dial would reach. */
+  judged(errorCounts: ReadonlyMap<string, number> | null, isReachable: (address: string) => boolean): void {
     if (!this.before || !errorCounts) return
     let worse = 0
-    for (const [id, count] of errorCounts) if (count > (this.before.get(id) ?? 0)) worse++
+    for (const [address, count] of errorCounts)
+      if (count > (this.before.get(address) ?? 0) && isReachable(address)) worse++
     this.worse = (this.worse ?? 0) + worse
   }
 
@@ -202,7 +208,7 @@ export class Ledger {
     const dials = [...this.dials.values()]
     const connections = [...this.connections.values()]
     const settledHours = lengthWithin(this.answerable, SETTLED_AFTER, this.endedAt) / HOUR
-    const late = dials.filter(({ at }) => at >= SETTLED_AFTER)
+    const late = dials.filter(({ at }) => at >= SETTLED_AFTER && contains(this.answerable, at))
     const perHour = (count: number): number | null => (settledHours > 0 ? count / settledHours : null)
     const deadRoutes = this.deadRoutes()
     return {
@@ -236,7 +242,8 @@ export class Ledger {
   private deadRoutes(): ReadonlySet<string> {
     const dead = new Set<string>()
     for (const { up, routes } of this.spec.peers)
-      for (const { address, isAlive } of routes) if (!isAlive || up.length === 0) dead.add(address)
+      for (const { address, isAlive, isLocal } of routes)
+        if (!isAlive || (up.length === 0 && !isLocal)) dead.add(address)
     return dead
   }
 
@@ -279,12 +286,12 @@ export class Ledger {
     let last = from
     for (const [at, change] of bounds) {
       if (at > last) {
-        used += Math.min(count, this.spec.slots) * lengthWithin(this.answerable, last, at)
+        used += Math.min(count, this.slots) * lengthWithin(this.answerable, last, at)
         last = at
       }
       count += change
     }
-    const whole = this.spec.slots * lengthWithin(this.answerable, from, this.endedAt)
+    const whole = this.slots * lengthWithin(this.answerable, from, this.endedAt)
     return whole > 0 ? used / whole : answerableMs > 0 ? 0 : 1
   }
 

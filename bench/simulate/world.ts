@@ -45,6 +45,8 @@ const ROUND_TRIPS = 3
 /** Between two announcements of a local peer; ssb-lan sends one each second. */
 const BEACON_MS = 5 * SECOND
 const STEP_MS = 10 * MINUTE
+/** So long after an interruption, whoever is there must not be worse off than before it. */
+const JUDGED_AFTER_MS = 10 * SECOND
 /** A local peer that announced nothing for so long is gone. */
 const BEACON_GONE_MS = 15 * SECOND
 
@@ -278,6 +280,10 @@ export class World {
   /** The way is open again: what died meanwhile is told of in a while, unless the scheduler finds out before. */
   private resumeAfterGap(): void {
     this.ledger.resumed(this.now)
+    const { process } = this
+    this.clock.setTimeout(() => {
+      if (process === this.process) this.ledger.judged(this.errorCounts(), (address) => this.isReachable(address))
+    }, JUDGED_AFTER_MS)
     for (const each of this.connections) {
       if (!each.isDead) this.pump(each)
       else this.later(each, DEATH_TOLD_MS, () => this.end(each, true))
@@ -308,9 +314,11 @@ export class World {
     return this.scheduler?.errorCounts?.() ?? null
   }
 
-  /** After a recovery, to be compared with what was before. */
-  judgeErrorCounts(): void {
-    this.ledger.judged(this.errorCounts())
+  /** What a failure to connect would be nobody's fault but ours for. */
+  private isReachable(address: string): boolean {
+    const route = this.routes.get(address)
+    const peer = route && this.spec.peers[route.peer]
+    return peer?.behaviour === 'serves' && this.isUp(peer, route as RouteSpec)
   }
 
   private liveCount(): number {

@@ -6,8 +6,8 @@
  */
 import { MAX_STEP } from './backoff'
 import { InvariantError } from './errors'
-import { own } from './own'
 import { turnAtOf } from './merit'
+import { own } from './own'
 import { TIERS, tierOfPeer } from './rank'
 import { type State, timerOf } from './table'
 import type { Tree } from './tree'

@@ -354,13 +354,7 @@ function mayVisit(draft: Draft, queue: string): boolean {
 }
 
 /** Of the peer that a candidate belongs to, the best of its routes that may be dialed, or null. */
-function bestRoute(
-  draft: Draft,
-  peer: Peer,
-  candidate: Route,
-  cause: DialCause,
-  isVisit = false,
-): Route | null {
+function bestRoute(draft: Draft, peer: Peer, candidate: Route, cause: DialCause, isVisit = false): Route | null {
   const { state, now } = draft
   const routes = peer.routes.length > 1 ? routesOfPeer(state, peer).sort(compareRoutesOfPeer) : [candidate]
   for (const route of routes) {
@@ -622,7 +616,9 @@ function nextVisit(draft: Draft, name: string): Route | null {
   })
   const { dialCount, nextFeelerAt } = classState(state, name)
   const regular = lanes.filter((lane) => lane.isProven && !lane.hasError)
-  const uncertain = lanes.filter((lane) => !regular.includes(lane) && !isFeelerLane(lane))
+  // Who was lost before who is new: he is known to have something.
+  const uncertain = lanes.filter((lane) => lane.isProven && lane.hasError)
+  uncertain.push(...lanes.filter((lane) => !lane.isProven && !isFeelerLane(lane)))
   const feelers = nextFeelerAt <= now ? rotated(lanes.filter(isFeelerLane), dialCount) : []
   const order = dialCount % 2 === 0 ? [uncertain, regular] : [regular, uncertain]
   for (const group of [feelers, ...order])

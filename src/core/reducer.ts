@@ -553,19 +553,32 @@ function dialStarted(tx: Transaction, action: Extract<Action, { type: 'dial/star
   if (action.cause === 'schedule' && isTrackable(tx, route.class)) countDial(tx, route, isFirst)
 }
 
+const NEWCOMER_PACE = 1 / 4
+/** Feelers that fail come at longer and longer intervals, up to `feelerMs`; one that succeeds says that there may be more. */
+const FEELER_MIN_MS = 60_000
+const FEELER_GROWTH = 1.2
+
+function feelerEnded(tx: Transaction, routeClass: string, isSuccess: boolean): void {
+  if (!isTrackable(tx, routeClass)) return
+  const { feelerPauseMs } = tx.classState(routeClass)
+  const next = isSuccess ? feelerPauseMs / 4 : feelerPauseMs * FEELER_GROWTH
+  tx.putClass(routeClass, { feelerPauseMs: Math.min(Math.max(next, FEELER_MIN_MS), tx.options.feelerMs) })
+}
+
 /** Counts a scheduled dial; one beyond the slots is a visit (plan.ts, Rotation), and the next one has to wait. */
 function countDial(tx: Transaction, route: Route, isFirst: boolean): void {
   const { options } = tx
-  const { dialCount, nextRotationAt, nextFeelerAt } = tx.classState(route.class)
+  const { dialCount, nextRotationAt, nextFeelerAt, feelerPauseMs } = tx.classState(route.class)
   const isVisit = isFirst && occupancyOf(tx.before, route.class).connected >= slotsMax(options, route.class)
   // No dice: which share of the span it is follows from the peer and the count, which nobody else knows.
   const share = ((route.tie + dialCount * 0x9e3779b1) >>> 0) / 2 ** 32
-  const pauseMs = options.rotationMinMs + share * (options.rotationMaxMs - options.rotationMinMs)
+  const spanMs = options.rotationMinMs + share * (options.rotationMaxMs - options.rotationMinMs)
+  // Whoever was never tried may be worth much, and costs nobody his slot while it does not answer.
+  const pauseMs = route.turnAt === 0 && route.errorCount === 0 ? spanMs * NEWCOMER_PACE : spanMs
   tx.putClass(route.class, {
     dialCount: dialCount + 1,
     nextRotationAt: isVisit ? tx.at + Math.round(pauseMs) : nextRotationAt,
-    nextFeelerAt:
-      isVisit && isFeeler(route) ? tx.at + Math.round(options.feelerMs * (0.75 + share / 2)) : nextFeelerAt,
+    nextFeelerAt: isVisit && isFeeler(route) ? tx.at + Math.round(feelerPauseMs * (0.75 + share / 2)) : nextFeelerAt,
   })
 }
 
@@ -588,6 +601,8 @@ function dialFailed(tx: Transaction, action: Extract<Action, { type: 'dial/faile
   if (!attempt) return
   const { address } = attempt
   if (action.isGivenUp) linger(tx, [attempt])
+  const tried = tx.route(address)
+  if (tried && isFeeler(tried) && attempt.cause === 'schedule') feelerEnded(tx, attempt.class, false)
   const charged = chargeFailure(tx, address, action.error, action.jitter, attempt.startedAt)
   if (charged === 'route') countOutcome(tx, attempt.class, false)
   const request = tx.root.requests.get(peer.id)
@@ -656,6 +671,7 @@ function connectionOpened(tx: Transaction, action: Extract<Action, { type: 'conn
   const route = known?.peer === peer.id ? known : undefined
   const isOurs = isOutbound && action.cause !== 'foreign'
   if (route && isOurs) countOutcome(tx, route.class, true)
+  if (route && action.cause === 'schedule' && isFeeler(route)) feelerEnded(tx, route.class, true)
   tx.putPeer(peer, {
     visitedAt: tx.at,
     connection: {

@@ -140,13 +140,13 @@ const transportDown: Rule = (context) => {
  * would have answered by now is not counted on any more.
  */
 export function dialsWanted(state: State, routeClass: string, now: EpochMs): number {
-  const { connected, closing, dialing } = occupancyOf(state, routeClass)
+  const { connected, closing } = occupancyOf(state, routeClass)
   const free = slotsMax(state.options, routeClass) - connected - closing
   if (free <= 0) return 0
   const known = Object.prototype.hasOwnProperty.call(state.classes, routeClass) ? state.classes[routeClass] : undefined
   // Rounding: 3 / 0.999… is 4 only by the last bit of the average.
   const expected = Math.ceil(free / (known ?? NEW_CLASS).successRate - 0.01)
-  return Math.min(expected - hopefulDials(state, routeClass, now).length, 2 * free + 2 - dialing)
+  return Math.min(expected, 2 * free + 2) - hopefulDials(state, routeClass, now).length
 }
 
 /** Since when each dial is in flight that may well succeed yet. */

@@ -74,7 +74,13 @@ export const CLOSING_TIMEOUT_MS = 5_000
 /** At most this many routes of one peer are dialed at once (go-libp2p: 4 is past the point of gain). */
 export const MAX_RACE = 4
 /** Before the first dial; how often they succeed is a guess, of which little is left after a few. */
-export const NEW_CLASS: ClassState = { successRate: 0.5, dialCount: 0, nextRotationAt: 0, nextFeelerAt: 0 }
+export const NEW_CLASS: ClassState = {
+  successRate: 0.5,
+  dialCount: 0,
+  nextRotationAt: 0,
+  nextFeelerAt: 0,
+  feelerPauseMs: 60_000,
+}
 const NO_OCCUPANCY: Occupancy = { connected: 0, dialing: 0, closing: 0 }
 
 function compareActive(a: Peer, b: Peer): number {
@@ -150,6 +156,14 @@ export function isCandidate(options: Options, peer: Peer): boolean {
   return peer.connection.status === 'idle' && peer.priority !== 'BANNED' && peer.id !== options.selfId
 }
 
+/** What worked the last time is given longer than one round trip before others are tried beside it. */
+const PROVEN_STAGGER = 8
+
+function staggerAfter(options: Options, route: Route | undefined): number {
+  const staggerMs = route?.isLocal ? options.staggerLocalMs : options.staggerMs
+  return route && route.lastConnectionTime > 0 && route.errorCount === 0 ? PROVEN_STAGGER * staggerMs : staggerMs
+}
+
 /**
  * The next route to race beside the dials that are in flight, and when. Null when none is left but those in `skip`, none
  * will be due in time, or enough are in flight.
@@ -166,7 +180,7 @@ export function nextInRace(
   const last = connection.attempts[connection.attempts.length - 1]
   if (!last) return null
   const previous = read(last.address)
-  const at = last.startedAt + (previous?.isLocal ? options.staggerLocalMs : options.staggerMs)
+  const at = last.startedAt + staggerAfter(options, previous)
   let best: Route | null = null
   for (const address of peer.routes) {
     if (connection.tried.includes(address) || connection.attempts.some((attempt) => attempt.address === address))

@@ -267,6 +267,8 @@ export interface ClassState {
   readonly nextRotationAt: EpochMs
   /** While the class is full, no dial before this to a route that nothing speaks for. */
   readonly nextFeelerAt: EpochMs
+  /** Between two of these; shorter while they succeed. */
+  readonly feelerPauseMs: DurationMs
 }
 
 /** How many peers hold a slot of a class; derived from the peers, owned by table.ts. */

@@ -190,7 +190,7 @@ test('an inbound connection that ends says nothing about our routes', (t) => {
   world.now += DEFAULT_OPTIONS.briefMs
   world.close('alice')
   t.deepEqual([world.route('alice').backoffStep, world.route('alice').nextAttemptAt], [3, 0])
-  t.equal(world.route('alice').visitedAt, world.now, 'but the peer was seen')
+  t.equal(world.peer('alice').visitedAt, world.now, 'but the peer was seen')
   t.end()
 })
 

@@ -152,7 +152,7 @@ const FAULTS: readonly (readonly [string, RegExp, (state: State) => State])[] = 
   ['another queue', /in the queue/, (s) => withRoute(s, 'idle', { queue: '' })],
   ['another tier', /has the tier/, (s) => withRoute(s, 'idle', { tier: 0 })],
   ['another tie', /another tie/, (s) => withRoute(s, 'idle', { tie: 1 })],
-  ['another visit', /another visitedAt/, (s) => withRoute(s, 'idle', { visitedAt: START })],
+  ['another turn', /another turn/, (s) => withRoute(s, 'idle', { turnAt: START })],
   ['an error at no time', /has the time/, (s) => withRoute(s, 'idle', { lastErrorTime: Number.NaN })],
   ['due before the pause is over', /before its pause/, (s) => withRoute(s, 'idle', { nextAttemptAt: START + MINUTE })],
   ['a count that is none', /count that is none/, (s) => withRoute(s, 'idle', { errorCount: -1 })],

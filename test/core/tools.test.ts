@@ -25,7 +25,7 @@ function key(change: Partial<RankKey> = {}): RankKey {
     queue: 'net',
     tier: 1,
     errorCount: 0,
-    visitedAt: 0,
+    turnAt: 0,
     lastErrorTime: 0,
     tie: 5,
     address: 'net:a',
@@ -47,9 +47,9 @@ test('every ready route of a queue lies in exactly one lane, between its ends, i
   const keys: RankKey[] = []
   for (const tier of [0, 1, 2])
     for (const errorCount of [0, 1, 9])
-      for (const visitedAt of [0, 1, START])
+      for (const turnAt of [0, 1, START])
         for (const lastErrorTime of [0, START])
-          for (const tie of [0, 2 ** 30 - 1]) keys.push(key({ tier, errorCount, visitedAt, lastErrorTime, tie }))
+          for (const tie of [0, 2 ** 30 - 1]) keys.push(key({ tier, errorCount, turnAt, lastErrorTime, tie }))
   let lastLane = 0
   for (const each of keys.sort(compareReady)) {
     const inside = lanes.filter((lane) => isInLane(each, lane))

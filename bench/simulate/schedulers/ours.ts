@@ -18,6 +18,7 @@ function create(machine: Machine): Scheduler {
   const { spec, clock, random, ownId, disk } = machine
   let manager: ConnectionManager | null = null
   let saver: unknown = null
+  const isKilled = spec.happenings.some(({ type }) => type === 'kill')
 
   const report = (route: RouteSpec): RouteReport[] =>
     parseAddress(route.address).map((parsed) => ({ route: parsed, isLocal: route.isLocal, source: route.source }))
@@ -52,7 +53,7 @@ function create(machine: Machine): Scheduler {
       else made.internal.report(spec.table.flatMap(report))
       for (const { id, hops } of spec.peers) if (made.peer.get(id)) prioritise(id, hops)
       made.connections.start()
-      saver = clock.setTimeout(save, SAVE_MS)
+      if (isKilled) saver = clock.setTimeout(save, SAVE_MS)
     },
     kill: () => {
       clock.clearTimeout(saver)
