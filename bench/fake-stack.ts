@@ -10,7 +10,7 @@ import { basename, dirname, join, sep } from 'path'
 import { isDeepStrictEqual } from 'util'
 import { seededRandom, type VirtualClock, virtualClock } from '../src/testing'
 import type { Machine, PeerSpec, RouteSpec, Rpc } from './simulate/types'
-import { HOUR_MS, START_AT } from './world'
+import { START_AT } from './world'
 
 /** Of nobody in the table. */
 export const OWN_ID = `@${'A'.repeat(43)}=.ed25519`
@@ -100,32 +100,28 @@ function stub(name: string, exported: unknown): void {
   loaded.exports = exported
 }
 
+// The real one, whatever is put in its place.
+const setRealTimeout = globalThis.setTimeout
+
+/** Time of this machine, in which the disk gets on. */
+export function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => {
+    setRealTimeout(resolve, ms)
+  })
+}
+
+/** Waits until nothing is under way on the disk, so that it takes no time in the world. */
+export async function diskAtRest(): Promise<void> {
+  await settle()
+  while (process.getActiveResourcesInfo().some((name) => name.startsWith('FSReq'))) {
+    await pause(0)
+    await settle()
+  }
+}
+
 /** Lets promises settle and the disk answer. */
 export function settle(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve))
-}
-
-/** Timers that fire in an idle hour. Where an hour takes too long, those of some minutes, times as many. */
-export async function countWakeUps(
-  time: FakeTime,
-  budgetMs: number,
-): Promise<{ readonly perHour: number; readonly note: string }> {
-  const startedAt = performance.now()
-  const cpuBefore = process.cpuUsage()
-  const before = time.wakeUps
-  let minutes = 0
-  while (minutes < 60 && performance.now() - startedAt < budgetMs) {
-    await time.clock.advanceAsync(HOUR_MS / 60)
-    await settle()
-    minutes++
-  }
-  const { user, system } = process.cpuUsage(cpuBefore)
-  const seconds = (((user + system) / 1e6) * 60) / minutes
-  const part = minutes === 60 ? '' : `, reckoned from ${minutes} min`
-  return {
-    perHour: Math.round(((time.wakeUps - before) * 60) / minutes),
-    note: `${seconds.toFixed(1)} s of CPU in the hour${part}`,
-  }
 }
 
 // ---- the stack --------------------------------------------------------------------------------------------------------
@@ -141,14 +137,16 @@ function hookable(fn: (...args: unknown[]) => unknown): Hooked {
 export class FakeRpc extends EventEmitter {
   readonly stream: { readonly address: string; readonly meta: string }
   closed = false
-  /** A ping that is never answered: no data passes in these measurements. */
-  readonly gossip = { ping: () => ({ source: () => {}, sink: () => {} }) }
+  /** A ping that is never answered: no data passes in these measurements. Null: there are none. */
+  readonly gossip: { readonly ping: () => object } | null
 
   constructor(
     readonly id: string,
     address: string,
+    hasPing: boolean,
   ) {
     super()
+    this.gossip = hasPing ? { ping: () => ({ source: () => {}, sink: () => {} }) } : null
     this.stream = { address, meta: 'net' }
   }
 
@@ -173,7 +171,7 @@ export interface FakeDial {
 
 export class FakeStack extends EventEmitter {
   readonly id = OWN_ID
-  readonly path = mkdtempSync(join(tmpdir(), 'ssb-bench-'))
+  readonly path: string
   readonly peers: Record<string, unknown[]> = {}
   readonly close = hookable(() => {})
   readonly status = hookable(() => ({}))
@@ -186,10 +184,15 @@ export class FakeStack extends EventEmitter {
   /** Other plugins are looked up by name. */
   [plugin: string]: unknown
 
-  constructor() {
+  /** The existing managers ask every peer for pings. */
+  protected readonly hasPings: boolean = true
+
+  /** `path`: where the tables lie; a new folder that goes with the process, unless given. */
+  constructor(path?: string) {
     super()
     this.setMaxListeners(0)
-    process.once('exit', () => rmSync(this.path, { recursive: true, force: true }))
+    this.path = path ?? mkdtempSync(join(tmpdir(), 'ssb-bench-'))
+    if (path === undefined) process.once('exit', () => rmSync(this.path, { recursive: true, force: true }))
   }
 
   readonly connect = (address: string, cb: (error: unknown, rpc?: unknown) => void): void => {
@@ -197,7 +200,7 @@ export class FakeStack extends EventEmitter {
       address,
       accept: () => {
         const key = `@${address.slice(address.lastIndexOf(':') + 1)}.ed25519`
-        const rpc = new FakeRpc(key, address)
+        const rpc = new FakeRpc(key, address, this.hasPings)
         this.open.add(rpc)
         rpc.on('closed', () => this.open.delete(rpc))
         this.emit('rpc:connect', rpc, true)

@@ -2,6 +2,8 @@
  * Stopwatches. Every figure is the median of several runs and carries the least and the greatest, so that a reader sees how
  * far it can be trusted; on a busy machine the least is often the better guess.
  */
+import { readFileSync } from 'fs'
+
 import type { RowId } from './rows'
 
 export interface Figure {
@@ -18,6 +20,8 @@ export interface Setting {
   readonly size: number
   /** Fewer and shorter runs. */
   readonly isQuick: boolean
+  /** As few runs as there can be: for a test of the harness, whose times say nothing. */
+  readonly isSmoke?: boolean
   /** Which of the processes this is that measure the same, from 0. */
   readonly run: number
 }
@@ -98,7 +102,7 @@ const RUNS = 21
  * clock. `budgetMs`: no run is begun after this, but three are made in any case.
  */
 export function timePerCall(setting: Setting, fn: (i: number) => unknown, budgetMs = 2_000): Figure {
-  const factor = setting.isQuick ? 0.3 : 1
+  const factor = setting.isSmoke ? 0.02 : setting.isQuick ? 0.3 : 1
   const startedAt = performance.now()
   const spentMs = (): number => performance.now() - startedAt
   let calls = 0
@@ -177,6 +181,49 @@ export function once<T>(measure: (setting: Setting) => T): (setting: Setting) =>
   return (setting) => {
     if (done?.setting !== setting) done = { setting, result: measure(setting) }
     return done.result
+  }
+}
+
+/** How often something is repeated, by how much time there is. */
+export function runsOf(setting: Setting, full: number, quick: number, smoke = 1): number {
+  return setting.isSmoke ? smoke : setting.isQuick ? quick : full
+}
+
+/** Bytes that this process has handed to the system to be written so far; null where the system does not tell. */
+export function writtenBytes(): number | null {
+  try {
+    const [, count] = /^wchar: (\d+)$/m.exec(readFileSync('/proc/self/io', 'utf8')) ?? []
+    return count === undefined ? null : Number(count)
+  } catch {
+    return null
+  }
+}
+
+/** Measures every turn of the event loop, which is kept busy meanwhile: for stalls, not for CPU. */
+export class TurnWatch {
+  private longestUs = 0
+  private isStopped = false
+
+  constructor() {
+    let elapsed = stopwatch()
+    const look = (): void => {
+      if (this.isStopped) return
+      this.longestUs = Math.max(this.longestUs, elapsed())
+      elapsed = stopwatch()
+      setImmediate(look)
+    }
+    setImmediate(look)
+  }
+
+  /** ms of the longest turn since this was last asked, the one under way apart. */
+  takeLongest(): number {
+    const longest = this.longestUs / 1000
+    this.longestUs = 0
+    return longest
+  }
+
+  stop(): void {
+    this.isStopped = true
   }
 }
 

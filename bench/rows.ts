@@ -12,48 +12,103 @@ export interface Row {
   readonly unit: Unit
   /**
    * For our own: the median is to be below `below`, at most `atMost`, at most that of the `existing` one, or always
-   * `exactly`; at the size of the suite's targets, or at every size.
+   * `exactly`; at the size of the suite's targets, or at every size. `atMostAt`: at other sizes.
    */
   readonly target?: Target
+  /** Each sample comes from a process of its own, in which nothing is warm. */
+  readonly isFresh?: boolean
+  /** Measured before the others, while the heap is clean. */
+  readonly isFirst?: boolean
+  /** What a user does not see by itself; printed below the others. */
+  readonly isFurther?: boolean
+  /** Each route has its part in it, so that no bound of growth is set. */
+  readonly growsFreely?: boolean
 }
 
 export interface Target {
   readonly below?: number
   readonly atMost?: number
+  readonly atMostAt?: { readonly [size: number]: number }
   readonly existing?: SubjectName
   readonly exactly?: number
   readonly isForEverySize?: boolean
 }
 
-export type SubjectName = 'ours' | 'ssb-conn' | 'ssb-gossip' | 'ssb-replication-scheduler'
+export type SubjectName = 'ours' | 'ssb-conn' | 'ssb-gossip' | 'floor' | 'ssb-replication-scheduler'
 
 const CONNECTION_ROWS = [
-  { id: 'planFull', title: 'plan: slots full, others waiting', unit: 'us', target: { below: 50 } },
-  { id: 'planIdle', title: 'plan: slots full, nothing due', unit: 'us', target: { below: 50 } },
-  { id: 'planFree', title: 'plan: one slot free', unit: 'us' },
-  { id: 'planEmpty', title: 'plan: every slot free', unit: 'us' },
-  { id: 'fallDue', title: 'many fall due at once, per route', unit: 'us' },
-  { id: 'dialStarted', title: 'event: dial started', unit: 'us', target: { below: 50 } },
-  { id: 'dialFailed', title: 'event: dial failed', unit: 'us', target: { below: 50 } },
-  { id: 'connected', title: 'event: connected', unit: 'us', target: { below: 50 } },
-  { id: 'closed', title: 'event: closed', unit: 'us', target: { below: 50 } },
-  { id: 'announced', title: 'event: announced again', unit: 'us', target: { below: 50 } },
-  { id: 'redial', title: 'lost connection to next dial: work', unit: 'us' },
-  { id: 'redialDelay', title: 'lost connection to next dial: wait', unit: 'virtualMs' },
+  { id: 'planFull', title: 'decision, slots full (forced)', unit: 'us', target: { atMost: 20 } },
   {
     id: 'wakeUpsIdle',
-    title: 'wake-ups in an hour, nothing due',
+    title: 'wake-ups in an hour, slots full, nothing due',
     unit: 'events',
     target: { exactly: 0, isForEverySize: true },
   },
-  { id: 'wakeUpsRotation', title: 'wake-ups in an hour, rotating', unit: 'events' },
-  { id: 'addBulk', title: 'add many at once, per route', unit: 'us' },
-  { id: 'addOne', title: 'add one by one, per route', unit: 'us' },
-  { id: 'load', title: 'load the stored table', unit: 'ms' },
-  { id: 'heap', title: 'heap per route, with history', unit: 'bytes' },
-  { id: 'churn', title: 'ten minutes of churn: CPU', unit: 'ms' },
-  { id: 'slowTurn', title: 'ten minutes of churn: 1 turn in 100 above', unit: 'us' },
-  { id: 'longestTurn', title: 'ten minutes of churn: longest turn', unit: 'ms' },
+  {
+    id: 'planFree',
+    title: 'decision, one slot free (without the dial)',
+    unit: 'us',
+    target: { atMost: 30, atMostAt: { 100000: 60 } },
+  },
+  { id: 'redial', title: 'lost connection to next dial: work', unit: 'us', target: { atMost: 120 } },
+  {
+    id: 'redialDelay',
+    title: 'lost connection to next dial: wait',
+    unit: 'virtualMs',
+    target: { exactly: 0, isForEverySize: true },
+  },
+  { id: 'dialStarted', title: 'event: dial', unit: 'us', target: { atMost: 15 } },
+  { id: 'connected', title: 'event: connected', unit: 'us', target: { atMost: 15 } },
+  { id: 'dialFailed', title: 'event: failed', unit: 'us', target: { atMost: 15 } },
+  { id: 'closed', title: 'event: closed', unit: 'us', target: { atMost: 15 } },
+  { id: 'idleCpu', title: 'idle hour, slots full, others waiting: CPU', unit: 'ms', target: { atMost: 20 } },
+  {
+    id: 'wakeUpsRotation',
+    title: 'idle hour, slots full, others waiting: wake-ups',
+    unit: 'events',
+    target: { atMost: 60 },
+  },
+  { id: 'churn', title: 'ten minutes of churn: CPU', unit: 'ms', target: { atMost: 150 } },
+  { id: 'churnBytes', title: 'ten minutes of churn: written to disk', unit: 'bytes', target: { atMost: 2_000_000 } },
+  {
+    id: 'startUp',
+    title: 'start-up with a stored table to the first dial: CPU',
+    unit: 'ms',
+    target: { atMost: 80 },
+    isFresh: true,
+    growsFreely: true,
+  },
+  {
+    id: 'addBulk',
+    title: 'add many at once, per route',
+    unit: 'us',
+    target: { atMost: 5 },
+    growsFreely: true,
+  },
+  { id: 'heap', title: 'heap per route with history', unit: 'bytes', target: { atMost: 450 }, isFirst: true },
+  {
+    id: 'heapErrors',
+    title: 'the same, with five errors each that failed',
+    unit: 'bytes',
+    target: { atMost: 450 },
+    isFirst: true,
+  },
+  {
+    id: 'stall',
+    title: 'longest stall: start-up, load, add, save',
+    unit: 'ms',
+    target: { atMostAt: { 100000: 4 } },
+    isFresh: true,
+  },
+  { id: 'planIdle', title: 'decision, slots full, nothing due', unit: 'us', isFurther: true },
+  { id: 'planEmpty', title: 'decision, every slot free', unit: 'us', isFurther: true },
+  { id: 'fallDue', title: 'many fall due at once, per route', unit: 'us', isFurther: true },
+  { id: 'announced', title: 'event: announced again', unit: 'us', isFurther: true },
+  { id: 'pinged', title: 'event: ping came back', unit: 'us', isFurther: true },
+  { id: 'addOne', title: 'add one by one, per route', unit: 'us', isFurther: true },
+  { id: 'load', title: 'load the stored table, warm', unit: 'ms', isFurther: true, growsFreely: true },
+  { id: 'slowTurn', title: 'ten minutes of churn: 1 turn in 100 above', unit: 'us', isFurther: true },
+  { id: 'longestTurn', title: 'ten minutes of churn: longest turn', unit: 'ms', isFurther: true },
 ] as const satisfies readonly Row[]
 
 const REPLICATION_ROWS = [
@@ -103,25 +158,33 @@ export interface Suite {
   readonly quickSizes: readonly number[]
   /** The size for which the targets are set. */
   readonly targetSize: number
-  /** Beyond this the existing ones take minutes for a single row. */
-  readonly maxSizeOfExisting: number
   /** How many processes measure each subject at each size: what is warm after a run cannot be measured twice in one. */
   readonly processes: number
   readonly quickProcesses: number
+  /** The same for rows that are `isFresh`. */
+  readonly freshProcesses: number
+  readonly quickFreshProcesses: number
+  /** No row of one process may take longer than this, preparations included. */
+  readonly rowLimitMs: number
+  /** By what power of the size a figure may grow between these two sizes. */
+  readonly growth?: { readonly from: number; readonly to: number; readonly exponent: number }
 }
 
 export const SUITES: readonly Suite[] = [
   {
     name: 'connections',
     rows: CONNECTION_ROWS,
-    subjects: ['ours', 'ssb-conn', 'ssb-gossip'],
+    subjects: ['ours', 'ssb-conn', 'ssb-gossip', 'floor'],
     items: 'routes',
-    sizes: [1_000, 10_000, 100_000],
-    quickSizes: [1_000, 10_000],
+    sizes: [100, 1_000, 10_000, 100_000],
+    quickSizes: [100, 1_000, 10_000],
     targetSize: 10_000,
-    maxSizeOfExisting: 10_000,
     processes: 1,
     quickProcesses: 1,
+    freshProcesses: 5,
+    quickFreshProcesses: 1,
+    rowLimitMs: 60_000,
+    growth: { from: 1_000, to: 100_000, exponent: 0.25 },
   },
   {
     name: 'replication',
@@ -131,8 +194,10 @@ export const SUITES: readonly Suite[] = [
     sizes: [10_000, 50_000],
     quickSizes: [10_000],
     targetSize: 50_000,
-    maxSizeOfExisting: Number.POSITIVE_INFINITY,
     processes: 10,
     quickProcesses: 2,
+    freshProcesses: 0,
+    quickFreshProcesses: 0,
+    rowLimitMs: 300_000,
   },
 ]

@@ -2,8 +2,11 @@
  * What a connection manager costs: ours beside the two that exist, ssb-conn 6.0.4 and ssb-gossip 1.1.1. And what a
  * replication scheduler costs: ours beside ssb-replication-scheduler 3.1.1.
  *
- *     npm run bench -- [--quick] [--json FILE] [--suite connections] [--routes 1000,10000] [--feeds 50000]
+ *     npm run bench -- [--quick] [--smoke] [--json FILE] [--suite connections] [--routes 1000,10000] [--feeds 50000]
  *                      [--only ours,ssb-conn] [--cpu-prof]
+ *
+ * `floor` is what a Map and a heap cost for the same events, without rules (managers/floor.ts): nobody gets below. `--smoke` runs
+ * everything once, for a test; its times say nothing.
  *
  * How to read it. One table for each size. A cell is the median of several runs; behind ours stand least, greatest and the
  * number of runs. `×` says how many times as much the other manager needs. `-` says that it cannot be done there in a way
@@ -13,8 +16,11 @@
  *
  * How connections are measured. Virtual clock, fake stack, the same drawn table for all (world.ts). Sources are compiled as for the
  * package (tsx would add a call to every closure), then each manager at each size runs in a process of its own
- * (worker.ts). The existing managers run their own code from node_modules on fake timers (fake-stack.ts) up to 10 000
- * routes. What the stack adds to any of them is left out on all sides: disk, pings, the watch on the machine's network.
+ * (worker.ts). The existing managers run their own code from node_modules on fake timers (fake-stack.ts). What the stack adds
+ * to any of them is left out on all sides: pings, the watches on the machine's network and on replication. In the rows of an hour, of churn and
+ * of the start all write their tables to a real disk; what they wrote is what the system counted for the process. A row that takes longer
+ * than a minute is given up; hours and minutes of the existing ones are reckoned from a part where that takes long. Starts and
+ * stalls are taken in processes of their own, as then nothing is warm.
  *
  * How replication is measured. Real time, a graph of ten edges for each feed in the real layered-graph, an ssb-ebt that only
  * counts, the default options; for meta feeds a fiftieth of the feeds, and one neighbour who knows half of them. Each run is a
@@ -39,10 +45,10 @@ import type { Job, Report } from './worker'
 const ROOT = dirname(__dirname)
 const RESULTS = join(__dirname, 'results')
 const SUBJECTS: readonly SubjectName[] = [...new Set(SUITES.flatMap(({ subjects }) => subjects))]
-const TIME_LIMIT_MS = 300_000
 
 interface Options {
   readonly isQuick: boolean
+  readonly isSmoke: boolean
   readonly suites: readonly Suite[]
   /** In place of those of the suite. */
   readonly sizes: { readonly routes: readonly number[] | null; readonly feeds: readonly number[] | null }
@@ -65,6 +71,7 @@ interface Result {
 
 function parseArguments(args: readonly string[]): Options {
   let isQuick = false
+  let isSmoke = false
   let isProfiled = false
   let json: string | null = null
   let suites = SUITES
@@ -79,6 +86,7 @@ function parseArguments(args: readonly string[]): Options {
       return given
     }
     if (name === '--quick') isQuick = true
+    else if (name === '--smoke') isSmoke = true
     else if (name === '--cpu-prof') isProfiled = true
     else if (name === '--json') json = value()
     else if (name === '--suite') suites = value().split(',').map(toSuite)
@@ -87,13 +95,13 @@ function parseArguments(args: readonly string[]): Options {
     else if (name === '--only') subjects = value().split(',').map(toSubject)
     else throw new Error(`unknown option ${name}; the head of bench/run.ts names those that there are`)
   }
-  return { isQuick, isProfiled, json, suites, subjects, sizes: { routes, feeds } }
+  return { isQuick: isQuick || isSmoke, isSmoke, isProfiled, json, suites, subjects, sizes: { routes, feeds } }
 }
 
 function toCount(text: string): number {
   const count = Number(text)
-  if (!Number.isInteger(count) || count < 500)
-    throw new Error(`--routes, --feeds: expected numbers from 500, found ${text}`)
+  if (!Number.isInteger(count) || count < 100)
+    throw new Error(`--routes, --feeds: expected numbers from 100, found ${text}`)
   return count
 }
 
@@ -136,7 +144,13 @@ function compile(into: string): void {
 
 let running: ChildProcess | null = null
 
-function runJob(build: string, job: Job, isProfiled: boolean): Promise<Cells> {
+interface Ended {
+  readonly cells: Cells
+  /** What took too long, and has ended the process before all were measured. */
+  readonly cutShort: RowId | null
+}
+
+function runProcess(build: string, job: Job, limitMs: number, isProfiled: boolean): Promise<Ended> {
   return new Promise((done, fail) => {
     const cells: { [K in RowId]?: Cell } = {}
     const profile = isProfiled ? ['--cpu-prof', `--cpu-prof-dir=${RESULTS}`] : []
@@ -144,25 +158,54 @@ function runJob(build: string, job: Job, isProfiled: boolean): Promise<Cells> {
     const child = spawn(process.execPath, [...flags, join(build, 'bench/worker.js'), JSON.stringify(job)], {
       stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
       cwd: ROOT,
+      // So that what is written to disk is written by calls that the system counts.
+      env: { ...process.env, UV_USE_IO_URING: '0' },
     })
     running = child
-    const timer = setTimeout(() => child.kill('SIGKILL'), TIME_LIMIT_MS)
+    let present: RowId | null = null
+    let isTooLong = false
+    let timer: ReturnType<typeof setTimeout> | null = null
+    const stop = (): void => {
+      if (timer) clearTimeout(timer)
+    }
     let stderr = ''
     child.stderr?.setEncoding('utf8').on('data', (chunk: string) => {
       stderr += chunk
     })
     child.on('message', (report: Report) => {
-      cells[report.row] =
-        'absent' in report ? { absent: report.absent } : { figure: report.figure, seconds: report.seconds }
+      const { row } = report
+      if ('isBegun' in report) {
+        stop()
+        present = row
+        timer = setTimeout(() => {
+          isTooLong = true
+          child.kill('SIGKILL')
+        }, limitMs)
+      } else
+        cells[row] = 'absent' in report ? { absent: report.absent } : { figure: report.figure, seconds: report.seconds }
     })
     child.on('error', fail)
     child.on('close', (code, signal) => {
-      clearTimeout(timer)
+      stop()
       running = null
-      if (code === 0) done(cells)
+      if (code === 0) done({ cells, cutShort: null })
+      else if (isTooLong && present) done({ cells, cutShort: present })
       else fail(new Error(`${job.subject}, size ${job.setting.size}, ended with ${signal ?? code}\n${stderr}`))
     })
   })
+}
+
+/** Goes on in another process after a row that took too long. */
+async function runJob(build: string, job: Job, limitMs: number, isProfiled: boolean): Promise<Cells> {
+  const cells: { [K in RowId]?: Cell } = {}
+  for (let rows = job.rows; rows.length > 0; ) {
+    const ended = await runProcess(build, { ...job, rows }, limitMs, isProfiled)
+    Object.assign(cells, ended.cells)
+    if (ended.cutShort === null) break
+    cells[ended.cutShort] = { absent: `given up after ${limitMs / 1000} s` }
+    rows = rows.slice(rows.indexOf(ended.cutShort) + 1)
+  }
+  return cells
 }
 
 /** The figures of one row from several processes as one. */
@@ -193,7 +236,7 @@ function format(value: number, unit: Unit): string {
     case 'times':
       return digits(value)
     case 'bytes':
-      return `${grouped(Math.round(value))} B`
+      return value < 1e5 ? `${grouped(Math.round(value))} B` : `${digits(value / 1e6)} MB`
     case 'virtualMs':
     case 'ms':
       return duration(value * 1000)
@@ -222,13 +265,17 @@ function ratio(theirs: number, mine: number): string {
   return times >= 100 ? grouped(Number(times.toPrecision(2))) : times.toPrecision(2)
 }
 
-function verdict({ target }: Row, figure: Figure | null, table: Table): string {
-  if (!target || !figure || (table.size !== table.suite.targetSize && !target.isForEverySize)) return ''
-  const { below, atMost, existing, exactly } = target
+function verdict({ target, unit }: Row, figure: Figure | null, table: Table): string {
+  if (!target) return ''
+  const isForThis = table.size === table.suite.targetSize || target.isForEverySize === true
+  if (!isForThis && target.atMostAt?.[table.size] === undefined) return ''
+  if (!figure) return 'MISSED'
+  const { below, existing, exactly } = target
+  const atMost = target.atMostAt?.[table.size] ?? target.atMost
   const ok = (isMet: boolean): string => (isMet ? 'ok' : 'MISSED')
   if (exactly !== undefined) return `= ${exactly} ${ok(figure.min === exactly && figure.max === exactly)}`
-  if (atMost !== undefined) return `≤ ${atMost} ${ok(figure.median <= atMost)}`
-  if (below !== undefined) return `< ${below} ${ok(figure.median < below)}`
+  if (atMost !== undefined) return `≤ ${format(atMost, unit)} ${ok(figure.median <= atMost)}`
+  if (below !== undefined) return `< ${format(below, unit)} ${ok(figure.median < below)}`
   const theirs = existing ? table.figure(existing) : null
   return theirs ? `≤ theirs ${ok(figure.median <= theirs.median)}` : ''
 }
@@ -259,10 +306,10 @@ function printSize(suite: Suite, results: readonly Result[], size: number): void
   const present = suite.subjects.filter((name) => ofThisSize.some(({ subject }) => subject === name))
   const others = present.filter((name) => name !== 'ours')
   console.log(`\n${grouped(size)} ${suite.items}\n`)
-  const lines = suite.rows.map((row) => {
+  const lineOf = (row: Suite['rows'][number]): string[] => {
     const figure = (name: SubjectName): Figure | null => figureIn(results, name, size, row.id)
     const mine = figure('ours')
-    const line = [row.title]
+    const line: string[] = [row.title]
     if (present.includes('ours'))
       line.push(
         mine ? format(mine.median, row.unit) : '-',
@@ -275,9 +322,12 @@ function printSize(suite: Suite, results: readonly Result[], size: number): void
       line.push(theirs ? format(theirs.median, row.unit) : '-', theirs && mine ? ratio(theirs.median, mine.median) : '')
     }
     return line
-  })
+  }
   const own = present.includes('ours') ? ['ours', 'min … max', 'runs', 'target'] : []
-  printTable(['', ...own, ...others.flatMap((name) => [name, '×'])], lines)
+  const heads = ['', ...own, ...others.flatMap((name) => [name, '×'])]
+  const lines = suite.rows.filter((row) => !row.isFurther).map(lineOf)
+  const further = suite.rows.filter((row) => row.isFurther).map(lineOf)
+  printTable(heads, further.length > 0 ? [...lines, ['further'], ...further] : lines)
   console.log()
   printRemarks(suite, ofThisSize, (cell) => ('figure' in cell ? cell.figure.note : undefined))
 }
@@ -296,31 +346,56 @@ function printRemarks(suite: Suite, results: readonly Result[], remarkOf: (cell:
   }
 }
 
+/** By what power of the size a figure grows; null where that has no meaning. */
+function exponentOf(results: readonly Result[], row: RowId, growth: NonNullable<Suite['growth']>): number | null {
+  const from = figureIn(results, 'ours', growth.from, row)?.median
+  const to = figureIn(results, 'ours', growth.to, row)?.median
+  if (!from || !to) return null
+  return Math.log(to / from) / Math.log(growth.to / growth.from)
+}
+
 function printGrowth(suite: Suite, results: readonly Result[], sizes: readonly number[]): void {
   const first = sizes[0]
   const last = sizes[sizes.length - 1]
   if (first === undefined || last === undefined || first === last) return
   console.log(`\nours, growth with the number of ${suite.items}\n`)
-  const lines = suite.rows.map(({ id, title, unit }) => {
+  const { growth } = suite
+  const hasBoth = growth && sizes.includes(growth.from) && sizes.includes(growth.to)
+  const lines = suite.rows.map(({ id, title, unit, growsFreely }) => {
     const figures = sizes.map((size) => figureIn(results, 'ours', size, id))
     const [from, to] = [figures[0], figures[figures.length - 1]]
+    const power = hasBoth ? exponentOf(results, id, growth) : null
+    const isFine = growth && power !== null && Number(power.toFixed(2)) <= growth.exponent
     return [
       title,
       ...figures.map((figure) => (figure ? format(figure.median, unit) : '-')),
       from && to ? ratio(to.median, from.median) : '',
+      power === null ? '' : power.toFixed(2),
+      power === null || !growth ? '' : growsFreely ? 'apart' : `≤ ${growth.exponent} ${isFine ? 'ok' : 'MISSED'}`,
     ]
   })
-  printTable(['', ...sizes.map(grouped), `× for ${grouped(last / first)}`], lines)
+  const powerHeads = hasBoth ? [`power, ${grouped(growth.from)} to ${grouped(growth.to)}`, 'target'] : []
+  printTable(['', ...sizes.map(grouped), `× for ${grouped(last / first)}`, ...powerHeads], lines)
 }
 
 function writeJson(path: string, options: Options, results: readonly Result[]): void {
   mkdirSync(dirname(path), { recursive: true })
   const machine = { node: process.version, cpu: cpus()[0]?.model ?? 'unknown', cores: cpus().length }
-  const suites = options.suites.map(({ name, items, targetSize, rows }) => ({ name, items, targetSize, rows }))
+  const suites = options.suites.map(({ name, items, targetSize, rows, growth }) => ({
+    name,
+    items,
+    targetSize,
+    rows,
+    growth: growth && {
+      ...growth,
+      exponents: Object.fromEntries(rows.map(({ id }) => [id, exponentOf(results, id, growth)])),
+    },
+  }))
   const named = results.map(({ suite, ...rest }) => ({ suite: suite.name, ...rest }))
+  const { isQuick, isSmoke } = options
   writeFileSync(
     path,
-    `${JSON.stringify({ at: new Date().toISOString(), machine, isQuick: options.isQuick, suites, results: named }, null, 1)}\n`,
+    `${JSON.stringify({ at: new Date().toISOString(), machine, isQuick, isSmoke, suites, results: named }, null, 1)}\n`,
   )
 }
 
@@ -328,19 +403,30 @@ function writeJson(path: string, options: Options, results: readonly Result[]): 
 
 /** The subjects take turns, so that what else the machine does meanwhile hits them alike. */
 async function runSize(build: string, suite: Suite, size: number, options: Options): Promise<Result[]> {
-  const { isQuick, isProfiled } = options
-  const subjects = suite.subjects.filter(
-    (name) => options.subjects.includes(name) && (name === 'ours' || size <= suite.maxSizeOfExisting),
-  )
+  const { isQuick, isSmoke, isProfiled } = options
+  const subjects = suite.subjects.filter((name) => options.subjects.includes(name))
   const cells = new Map<SubjectName, Cells[]>()
-  const processes = isQuick ? suite.quickProcesses : suite.processes
-  for (let run = 0; run < processes; run++)
-    for (const subject of subjects) {
-      const counter = processes > 1 ? `, ${run + 1} of ${processes}` : ''
-      process.stderr.write(`… ${subject}, ${grouped(size)} ${suite.items}${counter}\n`)
-      const job: Job = { suite: suite.name, subject, setting: { size, isQuick, run } }
-      cells.set(subject, [...(cells.get(subject) ?? []), await runJob(build, job, isProfiled)])
-    }
+  const warm = suite.rows.filter((row) => !row.isFresh)
+  const ids = [...warm.filter((row) => row.isFirst), ...warm.filter((row) => !row.isFirst)].map(({ id }) => id)
+  const jobs = [
+    { rows: ids, processes: isQuick ? suite.quickProcesses : suite.processes },
+    ...suite.rows
+      .filter((row) => row.isFresh)
+      .map(({ id }) => ({ rows: [id], processes: isQuick ? suite.quickFreshProcesses : suite.freshProcesses })),
+  ]
+  for (const { rows, processes } of jobs)
+    for (let run = 0; run < processes; run++)
+      for (const subject of subjects) {
+        const done = cells.get(subject) ?? []
+        // What could not be done once is not tried again.
+        const isGivenUp = (row: RowId): boolean => done.some((each) => each[row] && 'absent' in each[row])
+        if (run > 0 && rows.every(isGivenUp)) continue
+        const what = rows.length === 1 ? `, ${rows[0]}` : ''
+        const counter = processes > 1 ? `, ${run + 1} of ${processes}` : ''
+        process.stderr.write(`… ${subject}, ${grouped(size)} ${suite.items}${what}${counter}\n`)
+        const job: Job = { suite: suite.name, subject, setting: { size, isQuick, isSmoke, run }, rows }
+        cells.set(subject, [...done, await runJob(build, job, suite.rowLimitMs, isProfiled)])
+      }
   return subjects.map((subject) => ({ suite, subject, size, cells: joinCells(cells.get(subject) ?? []) }))
 }
 

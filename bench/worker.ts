@@ -1,15 +1,18 @@
 /** One subject at one size, in a process of its own: heaps and compiled code of the others are out of the way. */
 import type { Figure, Setting, Subject } from './measure'
-import { type RowId, SUITES, type SubjectName, type SuiteName } from './rows'
+import type { RowId, SubjectName, SuiteName } from './rows'
 
 export interface Job {
   readonly suite: SuiteName
   readonly subject: SubjectName
   readonly setting: Setting
+  /** What to measure, in this order. */
+  readonly rows: readonly RowId[]
 }
 
-/** What the worker tells, one message for each row. */
+/** What the worker tells for each row: that it begins, and how it ended; neither where another run has it. */
 export type Report =
+  | { readonly row: RowId; readonly isBegun: true }
   | { readonly row: RowId; readonly figure: Figure; readonly seconds: number }
   | { readonly row: RowId; readonly absent: string }
 
@@ -23,6 +26,8 @@ function subjectOf({ suite, subject: name }: Job): Subject {
       return (require('./managers/ssb-conn') as typeof import('./managers/ssb-conn')).ssbConn
     case 'ssb-gossip':
       return (require('./managers/ssb-gossip') as typeof import('./managers/ssb-gossip')).ssbGossip
+    case 'floor':
+      return (require('./managers/floor') as typeof import('./managers/floor')).floor
     case 'ssb-replication-scheduler':
       return replication().existingScheduler
     default: {
@@ -47,14 +52,13 @@ function tell(report: Report): Promise<void> {
 async function main(job: Job): Promise<void> {
   const { setting } = job
   const { benchmarks, absent } = subjectOf(job)
-  // The heap is taken first, while it is clean.
-  const ids = (SUITES.find(({ name }) => name === job.suite)?.rows ?? []).map(({ id }) => id)
-  for (const row of [...ids.filter((id) => id === 'heap'), ...ids.filter((id) => id !== 'heap')]) {
+  for (const row of job.rows) {
     const measure = benchmarks[row]
     if (!measure) {
       await tell({ row, absent: absent[row] ?? 'not measured' })
       continue
     }
+    await tell({ row, isBegun: true })
     const startedAt = process.hrtime.bigint()
     const figure = await measure(setting)
     if (figure === null) continue

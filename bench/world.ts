@@ -39,6 +39,10 @@ export type Mood = 'usual' | 'paused'
 
 /** How many of each protocol may be dialed in the mood `paused`: as many as there are slots. */
 const FRESH_WHEN_PAUSED = 3
+/** However few routes there are: these many of each protocol, and friends, so that all slots can be filled. */
+const PROTOCOLS = ['net', 'onion', 'ws', 'rtc'] as const
+const FIRST_BY_TURNS = 20
+const FIRST_FRIENDS = 8
 const BASE64 = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/'
 
 export type Draw = (max: number) => number
@@ -75,7 +79,8 @@ export function makeWorld(count: number, mood: Mood = 'usual', seed = 1): WorldR
   const fresh = new Map<string, number>()
   const routes: WorldRoute[] = []
   for (let i = 0; i < count; i++) {
-    const protocol = drawProtocol(draw)
+    const drawn = drawProtocol(draw)
+    const protocol = i < FIRST_BY_TURNS ? (PROTOCOLS[i % PROTOCOLS.length] ?? drawn) : drawn
     const key = drawKey(draw)
     const host = drawHost(draw, protocol)
     const port = 8008 + draw(3)
@@ -85,7 +90,7 @@ export function makeWorld(count: number, mood: Mood = 'usual', seed = 1): WorldR
     const fate = draw(100)
     const isPaused = mood === 'paused' && (fresh.get(protocol) ?? 0) >= FRESH_WHEN_PAUSED
     fresh.set(protocol, (fresh.get(protocol) ?? 0) + 1)
-    const isFriend = dice < 5 && !isPaused
+    const isFriend = (dice < 5 || i < FIRST_FRIENDS) && !isPaused
     const isKnown = dice < 40 && !isPaused
     const isProven = fate >= 80
     const isTried = isPaused || fate >= 30

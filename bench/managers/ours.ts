@@ -1,7 +1,16 @@
 /**
- * Our manager, stand-alone as `createManager` makes it: virtual clock, seeded chance, a transport that answers as it is told.
- * What the stack's plugin adds (disk, pings, the watch on the machine's network) is left out here and at the others.
+ * Our manager. For decisions and events it stands alone as `createManager` makes it: virtual clock, seeded chance, a transport
+ * that answers as it is told. For hours, churn, start-up and stalls it is the plugin on a stack, with its table on the disk; what else the
+ * stack adds (pings, the watches on the machine's network and on replication) is left out here and at the others.
  */
+import { spawnSync } from 'child_process'
+import { mkdirSync, writeFileSync } from 'fs'
+import { join } from 'path'
+
+import hoox = require('hoox')
+
+import { type Mounted, mount } from '../../src/adapters/mount'
+import { TABLE_FILE } from '../../src/adapters/node-files'
 import type { Action, RouteReport } from '../../src/core/actions'
 import { parseAddress } from '../../src/core/address'
 import { slotsMax } from '../../src/core/options'
@@ -12,6 +21,8 @@ import { firstDue, occupancyOf, type State } from '../../src/core/table'
 import type { Plan, Route } from '../../src/core/types'
 import { createManager } from '../../src/manager'
 import { seededRandom, virtualClock } from '../../src/testing'
+import { type FakeDial, type FakeRpc, FakeStack, pause, settle } from '../fake-stack'
+import { churn, type Hour, type Inhabited, idleHour, STALL_NEWCOMERS, stallFigure } from '../hours'
 import {
   collectGarbage,
   cpuMs,
@@ -21,10 +32,12 @@ import {
   heapOf,
   Laps,
   once,
+  runsOf,
   type Setting,
   type Subject,
   scaled,
   stopwatch,
+  TurnWatch,
   timePerCall,
 } from '../measure'
 import { errorText, HOUR_MS, type LanPeer, type Mood, makeLan, makeWorld, START_AT, statsOf } from '../world'
@@ -38,7 +51,8 @@ const MAX_ROUTES = 1_000_000
 
 // ---- the table --------------------------------------------------------------------------------------------------------
 
-function snapshotText(routes: number, mood: Mood): string {
+/** `errorCount`: how many texts of errors a route keeps that failed. */
+export function snapshotText(routes: number, mood: Mood, errorCount = 5): string {
   const world = makeWorld(routes, mood)
   return stringifySnapshot({
     version: 1,
@@ -59,7 +73,7 @@ function snapshotText(routes: number, mood: Mood): string {
         errorCount: failureCount,
         backoffStep: Math.min(failureCount, 12),
         nextAttemptAt: pause === 0 ? 0 : START_AT + pause,
-        errors: Array.from({ length: Math.min(5, failureCount) }, (_, i) => ({
+        errors: Array.from({ length: Math.min(errorCount, failureCount) }, (_, i) => ({
           message: errorText(route),
           code: 'ECONNREFUSED',
           at: triedAt - 10_000 * (4 - i),
@@ -111,8 +125,6 @@ interface Dial {
 
 class Harness {
   readonly clock = virtualClock(START_AT)
-  /** Hears of each turn of the manager: what a timer brings, or an event and the plan after it. */
-  onTurn: ((us: number) => void) | null = null
   readonly random = seededRandom(1)
   /** Open connections, oldest first. */
   readonly open = new Set<Rpc>()
@@ -134,23 +146,11 @@ class Harness {
         refuse: () => cb(Object.assign(new Error(`connect ECONNREFUSED ${address}`), { code: 'ECONNREFUSED' })),
       })
     },
-    clock: {
-      now: () => this.clock.now(),
-      setTimeout: (fn, ms) => this.clock.setTimeout(() => this.turn(fn), ms),
-      clearTimeout: (timer) => this.clock.clearTimeout(timer),
-      defer: (fn) => this.clock.defer(() => this.turn(fn)),
-    },
+    clock: this.clock,
     random: this.random,
     maxByType: MAX_BY_TYPE,
     maxRoutes: MAX_ROUTES,
   })
-
-  turn(work: () => void): void {
-    if (!this.onTurn) return work()
-    const elapsed = stopwatch()
-    work()
-    this.onTurn(elapsed())
-  }
 
   get state(): State {
     return this.manager.internal.store.getState()
@@ -255,7 +255,7 @@ function fallDue(setting: Setting): Figure {
 
 // ---- events -----------------------------------------------------------------------------------------------------------
 
-type Event = 'dialStarted' | 'dialFailed' | 'connected' | 'closed' | 'announced'
+type Event = 'dialStarted' | 'dialFailed' | 'connected' | 'closed' | 'announced' | 'pinged'
 const CYCLES = 40
 
 /**
@@ -317,12 +317,13 @@ function timeEvents(setting: Setting): Laps<Event> {
         cause: 'schedule',
       }),
     )
+    timed('pinged', () => manager.internal.pinged(peer, 80, 5))
     clock.jump(1000)
     timed('closed', () => store.dispatch({ type: 'connection/closed', at: clock.now(), peer, jitter: 0.5 }))
   }
 
-  const runs = setting.isQuick ? 9 : 25
-  for (let run = -5; run < runs; run++) {
+  const runs = runsOf(setting, 25, 9)
+  for (let run = setting.isSmoke ? 0 : -5; run < runs; run++) {
     if (run === 0) laps.clear()
     for (let cycle = 0; cycle < CYCLES; cycle++) {
       failOne(next())
@@ -348,8 +349,8 @@ function redial(setting: Setting): { readonly work: Figure; readonly wait: Figur
   const { clock } = harness
   const work: number[] = []
   const wait: number[] = []
-  const runs = setting.isQuick ? 40 : 150
-  const warmUp = 100
+  const runs = runsOf(setting, 150, 40, 3)
+  const warmUp = setting.isSmoke ? 0 : 100
   for (let run = -warmUp; run < runs; run++) {
     clock.advance(20_000)
     const [rpc] = [...harness.open].filter((each) => each.address.startsWith('net:192') === false)
@@ -369,6 +370,7 @@ function redial(setting: Setting): { readonly work: Figure; readonly wait: Figur
     if (!dial) throw new Error('nobody was dialed')
     if (run >= 0) {
       wait.push(clock.now() - lostAt)
+      // Work that is done in another turn is not known.
       if (clock.now() === lostAt) work.push(us)
     }
     dial.accept()
@@ -377,77 +379,235 @@ function redial(setting: Setting): { readonly work: Figure; readonly wait: Figur
   return { work: figureOf(work), wait: figureOf(wait) }
 }
 
-// ---- hours ------------------------------------------------------------------------------------------------------------
+// ---- the plugin on a stack ---------------------------------------------------------------------------------------------
 
-function wakeUps({ harness }: Filled): Figure {
-  const { clock } = harness
-  const before = clock.fired
-  const dialsBefore = harness.dialCount
-  const cpuBefore = cpuMs()
-  clock.advance(HOUR_MS)
-  const cpu = cpuMs() - cpuBefore
-  return exactly(
-    clock.fired - before,
-    `${harness.dialCount - dialsBefore} dials, ${cpu.toFixed(0)} ms of CPU in the hour`,
-  )
+// Loading modules is no matter of these figures, and this one is loaded late.
+require('../../src/adapters/import-legacy')
+// How often it looks at the machine's network, and at what each peer has brought, is left out at all.
+leaveOut(require('../../src/adapters/system'), 'watchSystem')
+leaveOut(require('../../src/adapters/replication'), 'watchReplication')
+
+/** In the place of what starts a watch and returns the function that ends it. */
+function leaveOut(exported: object, name: string): void {
+  if (!(name in exported)) throw new Error(`there is no ${name} any more`)
+  Object.defineProperty(exported, name, { value: () => () => {}, configurable: true })
 }
 
-const CHURN_SECONDS = 600
+/** As `FakeStack`, with a `close` that plugins wrap, and without pings. */
+class Stack extends FakeStack {
+  protected override readonly hasPings = false
+  /** Called once everything is closed. */
+  onClosed = (): void => {}
+  override readonly close = hoox(() => this.onClosed()) as FakeStack['close']
+}
 
-/**
- * Ten minutes in which nothing lasts: a third of the dials works, a third fails, a third is not answered; connections live
- * for 10 to 70 s; every second a LAN peer is heard again, every fifth a pub is named that nobody knew; pings come back and
- * data passes.
- */
-function timeChurn(setting: Setting): { readonly cpu: Figure; readonly slow: Figure; readonly longest: Figure } {
-  const { harness } = usual(setting)
-  const { clock, random, manager } = harness
-  const lan = lanReports(makeLan(LAN_PEERS.usual))
-  const cpu: number[] = []
-  const slow: number[] = []
-  const longest: number[] = []
-  let actions = 0
-  let turns: number[] = []
-  manager.internal.store.subscribe(() => {
-    actions++
+/** The plugin with what lies in the stack's folder. `own`: options of ours. */
+function mountOn(stack: Stack, own: object = {}): Mounted {
+  const options = { autostart: true, maxByType: MAX_BY_TYPE, maxRoutes: MAX_ROUTES, ...own }
+  return mount(stack as never, { path: stack.path, connectionManager: options })
+}
+
+function routeCount({ manager }: Mounted): number {
+  return manager.internal.store.getState().routes.size
+}
+
+/** Writes the table into the folder, once by hand and once more by the plugin, so that it has its present form. */
+export async function prepareFolder(folder: string, routes: number, mood: Mood): Promise<void> {
+  mkdirSync(folder, { recursive: true })
+  writeFileSync(join(folder, TABLE_FILE), snapshotText(routes, mood))
+  const stack = new Stack(folder)
+  const mounted = mountOn(stack, { autostart: false })
+  await new Promise<void>((resolve) => mounted.whenReady(resolve))
+  if (routeCount(mounted) !== routes) throw new Error(`${routeCount(mounted)} of ${routes} routes were read`)
+  const [newcomer] = makeWorld(1, 'usual', 3_000)
+  if (newcomer) {
+    mounted.manager.peer.addRoute({ address: newcomer.address })
+    mounted.manager.peer.removeRoute({ address: newcomer.address })
+  }
+  await new Promise<void>((resolve) => {
+    stack.onClosed = resolve
+    stack.close()
   })
-  harness.onTurn = (us) => void turns.push(us)
-  const live = (rpc: Rpc): void => void clock.setTimeout(() => rpc.end(), 10_000 + 60_000 * random.next())
-  const second = (i: number, newcomers: readonly string[]): void => {
-    const heard = lan[i % lan.length]
-    if (heard) harness.learn([heard])
-    const address = i % 5 === 0 ? newcomers[i / 5] : undefined
-    if (address !== undefined) manager.peer.addRoute({ address, source: 'pub' })
-    for (const peer of harness.state.outbound.keysArray())
-      if (i % 10 === 0) manager.internal.pinged(peer, 80, 5)
-      else if (i % 10 < 3) manager.internal.transferred(peer)
-  }
-  const runs = setting.isQuick ? 3 : 5
-  for (let run = 0; run < runs; run++) {
-    harness.refill()
-    harness.onDial = (dial) => {
-      const dice = random.next()
-      if (dice < 1 / 3) clock.setTimeout(() => live(dial.accept()), 200)
-      else if (dice < 2 / 3) clock.setTimeout(() => dial.refuse(), 100)
+}
+
+/** Nothing of ours runs in this process before it is measured. */
+function preparedStack(routes: number): Stack {
+  const stack = new Stack()
+  const { status, stderr } = spawnSync(process.execPath, [join(__dirname, '../prepare.js'), stack.path, String(routes)])
+  if (status !== 0) throw new Error(`the table could not be prepared: ${stderr}`)
+  return stack
+}
+
+class Plugin implements Inhabited {
+  readonly clock = virtualClock(START_AT)
+  private fired = 0
+  private readonly mounted: Mounted
+  /** Hears of each turn of the manager. */
+  onTurn: ((us: number) => void) | null = null
+
+  private constructor(readonly stack: Stack) {
+    const turn = (fn: () => void): void => {
+      if (!this.onTurn) return fn()
+      const elapsed = stopwatch()
+      fn()
+      this.onTurn(elapsed())
     }
-    for (const rpc of harness.open) live(rpc)
-    const newcomers = newcomersOf(run, CHURN_SECONDS / 5)
-    for (let i = 0; i < CHURN_SECONDS; i++) clock.setTimeout(() => second(i, newcomers), 1000 * (i + 1))
-    collectGarbage()
-    turns = []
-    const before = cpuMs()
-    clock.advance(1000 * CHURN_SECONDS)
-    cpu.push(cpuMs() - before)
-    turns.sort((a, b) => b - a)
-    slow.push(turns[Math.floor(turns.length / 100)] ?? 0)
-    longest.push((turns[0] ?? 0) / 1000)
-    // Dials under way end without a word; what is open then ends within the refill.
-    harness.onDial = (dial) => void dial.accept()
-    clock.advance(100_000)
+    const clock = {
+      now: () => this.clock.now(),
+      setTimeout: (fn: () => void, ms: number) =>
+        this.clock.setTimeout(() => {
+          this.fired++
+          turn(fn)
+        }, ms),
+      clearTimeout: (timer: unknown) => this.clock.clearTimeout(timer),
+      defer: (fn: () => void) => this.clock.defer(() => turn(fn)),
+    }
+    this.mounted = mountOn(stack, { clock, random: seededRandom(1) })
   }
-  const note = `about ${Math.round(actions / runs)} actions in the ten minutes`
-  harness.onTurn = null
-  return { cpu: figureOf(cpu, note), slow: figureOf(slow), longest: figureOf(longest) }
+
+  static async filled({ size }: Setting, mood: Mood): Promise<Plugin> {
+    const stack = new Stack()
+    writeFileSync(join(stack.path, TABLE_FILE), snapshotText(size - LAN_PEERS[mood], mood))
+    const plugin = new Plugin(stack)
+    while (routeCount(plugin.mounted) < size - LAN_PEERS[mood]) {
+      await pause(1)
+      plugin.clock.advance(1)
+    }
+    plugin.mounted.manager.internal.store.dispatch({
+      type: 'routes/added',
+      at: plugin.clock.now(),
+      reports: lanReports(makeLan(LAN_PEERS[mood])),
+    })
+    await plugin.refill()
+    // What the start leaves to be written.
+    for (let i = 0; i < 120; i++) {
+      plugin.clock.advance(1000)
+      await settle()
+    }
+    return plugin
+  }
+
+  get manager() {
+    return this.mounted.manager
+  }
+
+  readonly wakeUps = (): number => this.fired
+  readonly accept = (dial: FakeDial): FakeRpc => dial.accept()
+  readonly heard = ({ address }: LanPeer): void => {
+    const [route] = parseAddress(address)
+    if (route) this.manager.internal.report([{ route, isLocal: true, source: 'local' }])
+  }
+  readonly named = (address: string): void => void this.manager.peer.addRoute({ address, source: 'pub' })
+  readonly passed = (second: number): void => {
+    const { internal } = this.manager
+    for (const peer of internal.store.getState().outbound.keysArray())
+      if (second % 10 === 0) internal.pinged(peer, 80, 5)
+      else if (second % 10 < 3) internal.transferred(peer)
+  }
+
+  readonly refill = async (): Promise<void> => {
+    this.stack.onDial = this.accept
+    const isFull = (): boolean => {
+      const state = this.manager.internal.store.getState()
+      return Object.keys(MAX_BY_TYPE).every(
+        (name) => occupancyOf(state, name).connected === slotsMax(state.options, name),
+      )
+    }
+    for (let second = 0; !isFull(); second++) {
+      if (second > 600) throw new Error('the slots do not fill')
+      this.clock.advance(1000)
+      await settle()
+    }
+  }
+
+  close(): void {
+    this.manager.close()
+  }
+}
+
+// ---- hours ------------------------------------------------------------------------------------------------------------
+
+async function hour(setting: Setting, mood: Mood): Promise<Hour> {
+  const plugin = await Plugin.filled(setting, mood)
+  let dials = 0
+  const accept = plugin.accept
+  Object.assign(plugin, {
+    accept: (dial: FakeDial) => {
+      dials++
+      return accept(dial)
+    },
+  })
+  const measured = await idleHour(setting, plugin)
+  plugin.close()
+  const { note } = measured.wakeUps
+  const told = `${dials} dials meanwhile`
+  return { ...measured, wakeUps: { ...measured.wakeUps, note: note ? `${note}, ${told}` : told } }
+}
+
+async function timeChurn(setting: Setting): Promise<{
+  readonly cpu: Figure
+  readonly bytes: Figure | string
+  readonly slow: Figure
+  readonly longest: Figure
+}> {
+  const plugin = await Plugin.filled(setting, 'usual')
+  const turns: number[] = []
+  plugin.onTurn = (us) => void turns.push(us)
+  const { cpu, bytes } = await churn(setting, plugin)
+  plugin.close()
+  turns.sort((a, b) => b - a)
+  return {
+    cpu,
+    bytes,
+    slow: exactly(turns[Math.floor(turns.length / 100)] ?? 0),
+    longest: exactly((turns[0] ?? 0) / 1000),
+  }
+}
+
+// ---- the start --------------------------------------------------------------------------------------------------------
+
+/** On the real clock: from mounting to the first dial. */
+async function startUp({ size }: Setting): Promise<Figure> {
+  const stack = preparedStack(size)
+  collectGarbage()
+  const before = cpuMs()
+  const spent = await new Promise<number>((resolve) => {
+    stack.onDial = () => resolve(cpuMs() - before)
+    mountOn(stack)
+  })
+  return exactly(spent)
+}
+
+/** Longer than a save waits for more changes, and as long as a slow one takes. */
+const SAVE_WAIT_MS = 5_000
+
+async function stall(setting: Setting): Promise<Figure> {
+  const stack = preparedStack(setting.size)
+  collectGarbage()
+  await settle()
+  const watch = new TurnWatch()
+  await pause(20)
+  watch.takeLongest()
+  let isDialed = false
+  stack.onDial = (dial) => {
+    isDialed = true
+    dial.accept()
+  }
+  const mounted = mountOn(stack)
+  while (!isDialed || routeCount(mounted) < setting.size) await pause(5)
+  await pause(runsOf(setting, 1_000, 500, 50))
+  const start = watch.takeLongest()
+  const newcomers = makeWorld(STALL_NEWCOMERS, 'usual', 1_000)
+  await pause(20)
+  watch.takeLongest()
+  for (const { address } of newcomers) mounted.manager.peer.addRoute({ address, source: 'friends' })
+  await pause(100)
+  const add = watch.takeLongest()
+  await pause(runsOf(setting, SAVE_WAIT_MS, SAVE_WAIT_MS / 2, 50))
+  const save = watch.takeLongest()
+  watch.stop()
+  mounted.manager.close()
+  return stallFigure(start, add, save)
 }
 
 // ---- the table as a whole ---------------------------------------------------------------------------------------------
@@ -473,7 +633,7 @@ function addOne(setting: Setting): Figure {
   const { manager, clock } = usual(setting).harness
   manager.internal.pause()
   const samples: number[] = []
-  for (let run = -2; run < (setting.isQuick ? 5 : 11); run++) {
+  for (let run = -2; run < runsOf(setting, 11, 5); run++) {
     const newcomers = newcomersOf(run + 100, NEWCOMERS)
     const elapsed = stopwatch()
     for (const address of newcomers) manager.peer.addRoute({ address, source: 'friends' })
@@ -486,17 +646,19 @@ function addOne(setting: Setting): Figure {
   return figureOf(samples)
 }
 
-const HISTORY = 'with up to five errors each, which the others do not keep, and the log of recent actions'
-
 /** From the text of the file to the last action; and what that leaves on the heap. */
-async function timeLoad(setting: Setting): Promise<{ readonly load: Figure; readonly heap: Figure }> {
+async function timeLoad(
+  setting: Setting,
+  errorCount: number,
+): Promise<{ readonly load: Figure; readonly heap: Figure }> {
   new Harness().load(snapshotText(100, 'usual'))
   const times: number[] = []
   const heaps: number[] = []
-  for (let run = 0; run < (setting.size > 20_000 ? 1 : setting.isQuick ? 3 : 6); run++) {
+  const runs = runsOf(setting, setting.size > 20_000 ? 3 : 6, setting.size > 20_000 ? 1 : 3)
+  for (let run = 0; run < runs; run++) {
     const bytes = await heapOf(() => {
       const harness = new Harness()
-      const text = snapshotText(setting.size, 'usual')
+      const text = snapshotText(setting.size, 'usual', errorCount)
       const elapsed = stopwatch()
       harness.load(text)
       times.push(elapsed() / 1000)
@@ -504,18 +666,24 @@ async function timeLoad(setting: Setting): Promise<{ readonly load: Figure; read
     })
     heaps.push(bytes / setting.size)
   }
-  // The first one is slower, as its code is not compiled yet; at a start it never is, but this is to be repeatable.
-  return { load: figureOf(times.slice(times.length > 1 ? 1 : 0)), heap: figureOf(heaps, HISTORY) }
+  // The first one is slower, as its code is not compiled yet.
+  const load = figureOf(times.slice(times.length > 1 ? 1 : 0))
+  return { load, heap: figureOf(heaps, HISTORY) }
 }
+
+const HISTORY = 'the whole manager, divided by the number of routes'
 
 const redialOnce = once(redial)
 const churnOnce = once(timeChurn)
-const loadOnce = once(timeLoad)
+const hourOnce = once((setting) => hour(setting, 'usual'))
+const loadOnce = once((setting) => timeLoad(setting, 0))
+const loadWithErrors = once((setting) => timeLoad(setting, 5))
 
 export const ours: Subject = {
   benchmarks: {
     heap: async (setting) => (await loadOnce(setting)).heap,
-    load: async (setting) => (await loadOnce(setting)).load,
+    heapErrors: async (setting) => (await loadWithErrors(setting)).heap,
+    load: async (setting) => (await loadWithErrors(setting)).load,
     planFull: (setting) => planFull(setting, usual(setting)),
     planIdle: (setting) => planFull(setting, paused(setting)),
     planFree,
@@ -526,15 +694,20 @@ export const ours: Subject = {
     connected: event('connected'),
     closed: event('closed'),
     announced: event('announced'),
+    pinged: event('pinged'),
     redial: (setting) => redialOnce(setting).work,
     redialDelay: (setting) => redialOnce(setting).wait,
-    wakeUpsIdle: (setting) => wakeUps(paused(setting)),
-    wakeUpsRotation: (setting) => wakeUps(usual(setting)),
+    wakeUpsIdle: async (setting) => (await hour(setting, 'paused')).wakeUps,
+    idleCpu: async (setting) => (await hourOnce(setting)).cpu,
+    wakeUpsRotation: async (setting) => (await hourOnce(setting)).wakeUps,
     addBulk,
     addOne,
-    churn: (setting) => churnOnce(setting).cpu,
-    slowTurn: (setting) => churnOnce(setting).slow,
-    longestTurn: (setting) => churnOnce(setting).longest,
+    churn: async (setting) => (await churnOnce(setting)).cpu,
+    churnBytes: async (setting) => (await churnOnce(setting)).bytes,
+    slowTurn: async (setting) => (await churnOnce(setting)).slow,
+    longestTurn: async (setting) => (await churnOnce(setting)).longest,
+    startUp,
+    stall,
   },
   absent: {},
 }

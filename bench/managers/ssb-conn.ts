@@ -4,17 +4,22 @@
  */
 import { writeFileSync } from 'fs'
 import { join } from 'path'
-import { countWakeUps, type FakeDial, type FakeRpc, FakeStack, installFakeTime, settle } from '../fake-stack'
+import { type FakeDial, type FakeRpc, FakeStack, installFakeTime, pause, settle } from '../fake-stack'
+import { type Churn, churn, type Hour, type Inhabited, idleHour, STALL_NEWCOMERS, stallFigure } from '../hours'
 import {
+  collectGarbage,
+  cpuMs,
   exactly,
   type Figure,
   figureOf,
   heapOf,
   Laps,
   once,
+  runsOf,
   type Setting,
   type Subject,
   stopwatch,
+  TurnWatch,
   timePerCall,
 } from '../measure'
 import { type LanPeer, type Mood, makeLan, makeWorld, statsOf, type WorldRoute } from '../world'
@@ -105,7 +110,7 @@ class Harness {
     return harness
   }
 
-  async refill(): Promise<void> {
+  readonly refill = async (): Promise<void> => {
     for (let turn = 0; this.stack.open.size < QUOTA; turn++) {
       if (turn > 600) throw new Error(`${this.stack.open.size} of ${QUOTA} connections came about`)
       await clock.advanceAsync(1000)
@@ -197,8 +202,8 @@ async function timeEvents(setting: Setting): Promise<Laps<Event>> {
     return answered
   }
 
-  const runs = setting.isQuick ? 7 : 15
-  for (let run = -2; run < runs; run++) {
+  const runs = runsOf(setting, 15, 7)
+  for (let run = setting.isSmoke ? 0 : -2; run < runs; run++) {
     if (run === 0) laps.clear()
     for (let cycle = 0; cycle < 20; cycle++) {
       await dialOne('dialFailed', (dial) => dial.refuse())
@@ -226,7 +231,7 @@ async function redial(setting: Setting): Promise<{ readonly work: Figure; readon
   const { stack } = harness
   const work: number[] = []
   const wait: number[] = []
-  const until = performance.now() + (setting.isQuick ? 1_000 : 3_000)
+  const until = performance.now() + runsOf(setting, 3_000, 1_000, 0)
   for (let run = -1; run < 15 && (run < 3 || performance.now() < until); run++) {
     let dials: FakeDial[] = []
     stack.onDial = (dial) => dials.push(dial)
@@ -252,11 +257,102 @@ async function redial(setting: Setting): Promise<{ readonly work: Figure; readon
   return { work: figureOf(work), wait: figureOf(wait) }
 }
 
-async function wakeUps(setting: Setting): Promise<Figure> {
-  await Harness.filled(setting.size, 'paused')
-  const counted = await countWakeUps(time, setting.isQuick ? 1_000 : 4_000)
+function inhabited({ stack, conn, refill }: Harness): Inhabited {
+  return {
+    clock,
+    stack,
+    wakeUps: () => time.wakeUps,
+    accept: (dial) => dial.accept(),
+    heard: (peer) => void conn.stage(peer.address, lanData(peer)),
+    named: (address) => conn.remember(address, { key: keyIn(address), type: 'pub' }),
+    refill,
+  }
+}
+
+function keyIn(address: string): string {
+  return `@${address.slice(address.lastIndexOf(':') + 1)}.ed25519`
+}
+
+async function hour(setting: Setting, mood: Mood): Promise<Hour> {
+  const harness = await Harness.filled(setting.size, mood)
+  const measured = await idleHour(setting, inhabited(harness))
   time.forget()
-  return exactly(counted.perHour, counted.note)
+  return measured
+}
+
+async function timeChurn(setting: Setting): Promise<Churn> {
+  const harness = await Harness.filled(setting.size)
+  const measured = await churn(setting, inhabited(harness))
+  time.forget()
+  return measured
+}
+
+// ---- the start --------------------------------------------------------------------------------------------------------
+
+/** Reads what lies in the stack's folder and starts; the hops are known from before. */
+async function start(stack: FakeStack, world: readonly WorldRoute[]): Promise<Conn> {
+  if (!Scheduler) throw new Error('ssb-conn is not what it was')
+  const conn = await open(stack)
+  const scheduler = new Scheduler(stack, { path: stack.path }) as ConnScheduler
+  stack.connScheduler = scheduler
+  stack.friends = { hopStream: () => sourceOf(Object.fromEntries(world.map((route) => [route.key, route.hops]))) }
+  scheduler.start()
+  return conn
+}
+
+async function startUp({ size }: Setting): Promise<Figure> {
+  const stack = new FakeStack()
+  const world = makeWorld(size)
+  save(stack, world)
+  let spent: number | null = null
+  collectGarbage()
+  const before = cpuMs()
+  stack.onDial = () => {
+    spent ??= cpuMs() - before
+  }
+  await start(stack, world)
+  for (let step = 0; spent === null; step++) {
+    if (step > 6_000) throw new Error('nobody is dialed')
+    clock.advance(100)
+    await settle()
+  }
+  return exactly(spent)
+}
+
+/** Time goes on in small steps, each a turn of the event loop. */
+async function pass(ms: number): Promise<void> {
+  for (let passed = 0; passed < ms; passed += 10) {
+    clock.advance(10)
+    await settle()
+  }
+}
+
+async function stall(setting: Setting): Promise<Figure> {
+  const stack = new FakeStack()
+  const world = makeWorld(setting.size)
+  save(stack, world)
+  stack.onDial = (dial) => void dial.accept()
+  collectGarbage()
+  await settle()
+  const watch = new TurnWatch()
+  await pause(20)
+  watch.takeLongest()
+  const conn = await start(stack, world)
+  await pass(500)
+  const atStart = watch.takeLongest()
+  const newcomers = makeWorld(STALL_NEWCOMERS, 'usual', 1_000)
+  await pause(20)
+  watch.takeLongest()
+  for (const { address, key } of newcomers) conn.remember(address, { key, type: 'internet' })
+  await settle()
+  await settle()
+  const add = watch.takeLongest()
+  await pass(5_000)
+  await pause(runsOf(setting, 500, 200, 10))
+  const save_ = watch.takeLongest()
+  watch.stop()
+  time.forget()
+  return stallFigure(atStart, add, save_)
 }
 
 // ---- the table as a whole ---------------------------------------------------------------------------------------------
@@ -264,7 +360,7 @@ async function wakeUps(setting: Setting): Promise<Figure> {
 async function addOne(setting: Setting): Promise<Figure> {
   const conn = await open(stackWith(setting.size))
   const samples: number[] = []
-  for (let run = -1; run < 5; run++) {
+  for (let run = setting.isSmoke ? 0 : -1; run < runsOf(setting, 5, 5); run++) {
     const newcomers = makeWorld(NEWCOMERS, 'usual', 1_000 + run)
     const elapsed = stopwatch()
     for (const { address, key } of newcomers) conn.remember(address, { key, type: 'internet' })
@@ -284,7 +380,7 @@ function stackWith(routes: number): FakeStack {
 async function load(setting: Setting): Promise<Figure> {
   const stack = stackWith(setting.size)
   const samples: number[] = []
-  for (let run = -1; run < 5; run++) {
+  for (let run = setting.isSmoke ? 0 : -1; run < runsOf(setting, 5, 5); run++) {
     const elapsed = stopwatch()
     await open(stack)
     if (run >= 0) samples.push(elapsed() / 1000)
@@ -297,7 +393,7 @@ async function heap(setting: Setting): Promise<Figure> {
   await open(stackWith(100))
   const stack = stackWith(setting.size)
   const samples: number[] = []
-  for (let run = 0; run < 3; run++) {
+  for (let run = 0; run < runsOf(setting, 3, 3); run++) {
     const bytes = await heapOf(() => open(stack))
     stack.removeAllListeners()
     samples.push(bytes / setting.size)
@@ -307,6 +403,9 @@ async function heap(setting: Setting): Promise<Figure> {
 
 const eventsOnce = once(timeEvents)
 const redialOnce = once(redial)
+const hourOnce = once((setting) => hour(setting, 'usual'))
+const churnOnce = once(timeChurn)
+const addOnce = once(addOne)
 const event =
   (name: Event) =>
   async (setting: Setting): Promise<Figure> =>
@@ -325,17 +424,23 @@ export const ssbConn: Subject = {
     announced: event('announced'),
     redial: async (setting) => (await redialOnce(setting)).work,
     redialDelay: async (setting) => (await redialOnce(setting)).wait,
-    wakeUpsIdle: wakeUps,
-    addOne,
+    wakeUpsIdle: async (setting) => (await hour(setting, 'paused')).wakeUps,
+    idleCpu: async (setting) => (await hourOnce(setting)).cpu,
+    wakeUpsRotation: async (setting) => (await hourOnce(setting)).wakeUps,
+    churn: async (setting) => (await churnOnce(setting)).cpu,
+    churnBytes: async (setting) => (await churnOnce(setting)).bytes,
+    startUp,
+    stall,
+    addBulk: async (setting) => ({ ...(await addOnce(setting)), note: 'one by one: it has no other call' }),
+    addOne: addOnce,
     load,
   },
   absent: {
     planIdle: SAME_LOOP,
     planEmpty: SAME_LOOP,
     fallDue: 'it has no such step: each decision looks at every pause',
-    wakeUpsRotation: 'it polls at the same pace whatever happens',
-    addBulk: 'it has no such call',
-    churn: 'that is 300 decisions and the events between them; the rows above say what each costs',
+    heapErrors: 'it keeps no texts of errors',
+    pinged: 'its pings are written into the record of the peer, without an event',
     slowTurn: 'each turn is a decision as above',
     longestTurn: 'each turn is a decision as above',
   },

@@ -5,17 +5,22 @@
 import { writeFileSync } from 'fs'
 import { join } from 'path'
 import { seededRandom } from '../../src/testing'
-import { countWakeUps, type FakeDial, FakeStack, installFakeTime, settle } from '../fake-stack'
+import { type FakeDial, type FakeRpc, FakeStack, installFakeTime, pause, settle } from '../fake-stack'
+import { type Churn, churn, type Hour, type Inhabited, idleHour, STALL_NEWCOMERS, stallFigure } from '../hours'
 import {
+  collectGarbage,
+  cpuMs,
   exactly,
   type Figure,
   figureOf,
   heapOf,
   Laps,
   once,
+  runsOf,
   type Setting,
   type Subject,
   stopwatch,
+  TurnWatch,
   timePerCall,
 } from '../measure'
 import { type Mood, makeLan, makeWorld, statsOf, type WorldRoute } from '../world'
@@ -36,12 +41,13 @@ Object.assign(globalThis, {
 interface Entry {
   readonly address: string
   readonly key: string
-  readonly source?: string
+  source?: string
   readonly ping?: { readonly rtt: { mean: number } }
 }
 
 interface Gossip {
-  peers(): readonly Entry[]
+  /** Its own list, not a copy. */
+  peers(): Entry[]
   get(id: string): Entry | undefined
   add(address: string | object, source?: string): unknown
   connect: (peer: Entry, cb: (error?: unknown) => void) => void
@@ -86,6 +92,30 @@ async function open(stack: FakeStack, routes: number): Promise<Gossip> {
   return gossip
 }
 
+/** Each route that is read is looked for among all before it: beyond this many, the list is filled by hand. */
+const MAX_READ = 20_000
+
+/** As `open`, with the same records in its list, in whatever way they came there. */
+async function openWith(stack: FakeStack, world: readonly WorldRoute[]): Promise<Gossip> {
+  const isRead = world.length <= MAX_READ
+  save(stack, isRead ? world : [])
+  const gossip = await open(stack, isRead ? world.length : 0)
+  if (isRead) return gossip
+  await pause(50)
+  const records = JSON.parse(JSON.stringify(world.map(stored))) as Entry[]
+  for (const record of records) {
+    record.source = 'stored'
+    gossip.peers().push(record)
+  }
+  return gossip
+}
+
+const BY_HAND = `beyond ${MAX_READ} routes its list is filled by hand, as it takes minutes to read it`
+
+function noted(setting: Setting, figure: Figure): Figure {
+  return setting.size > MAX_READ ? { ...figure, note: figure.note ? `${figure.note}; ${BY_HAND}` : BY_HAND } : figure
+}
+
 class Harness {
   private constructor(
     readonly stack: FakeStack,
@@ -97,10 +127,11 @@ class Harness {
     time.forget()
     const stack = new FakeStack()
     const world = makeWorld(routes, mood)
-    save(stack, world)
-    const harness = new Harness(stack, await open(stack, routes))
+    const harness = new Harness(stack, await openWith(stack, world))
     const { gossip } = harness
-    for (const { address, source } of world) if (source === 'friends') gossip.add(address, 'friends')
+    // As ssb-friends tells it by `add`, which looks for each of them.
+    const friends = new Set(world.filter(({ source }) => source === 'friends').map(({ address }) => address))
+    for (const peer of gossip.peers()) if (friends.has(peer.address)) peer.source = 'friends'
     for (const { address } of mood === 'usual' ? makeLan(LAN_PEERS) : []) gossip.add(address, 'local')
     harness.refill()
     return harness
@@ -118,12 +149,14 @@ class Harness {
     }
   }
 
-  accept(dial: FakeDial): void {
+  accept(dial: FakeDial): FakeRpc {
     const rpc = dial.accept()
     const rtt = this.gossip.get(rpc.id)?.ping?.rtt
     if (rtt) rtt.mean = 50
+    return rpc
   }
 }
+
 // ---- decisions --------------------------------------------------------------------------------------------------------
 
 /** Loading takes seconds at 10 000 routes, so the rows share it and leave it as they found it. */
@@ -181,8 +214,8 @@ async function timeEvents(setting: Setting): Promise<Laps<Event>> {
     return dial
   }
 
-  const runs = setting.isQuick ? 7 : 15
-  for (let run = -2; run < runs; run++) {
+  const runs = runsOf(setting, 15, 7)
+  for (let run = setting.isSmoke ? 0 : -2; run < runs; run++) {
     if (run === 0) laps.clear()
     for (let cycle = 0; cycle < 20; cycle++) {
       const bad = dialOne()
@@ -215,7 +248,7 @@ async function redial(setting: Setting): Promise<{ readonly work: Figure; readon
   const { stack, gossip } = harness
   const work: number[] = []
   const wait: number[] = []
-  const until = performance.now() + (setting.isQuick ? 1_000 : 3_000)
+  const until = performance.now() + runsOf(setting, 3_000, 1_000, 0)
   for (let run = -1; run < 15 && (run < 3 || performance.now() < until); run++) {
     const dials: FakeDial[] = []
     stack.onDial = (dial) => dials.push(dial)
@@ -238,10 +271,92 @@ async function redial(setting: Setting): Promise<{ readonly work: Figure; readon
   return { work: figureOf(work), wait: figureOf(wait) }
 }
 
-async function wakeUps(setting: Setting): Promise<Figure> {
-  await Harness.filled(setting, 'paused')
-  const counted = await countWakeUps(time, setting.isQuick ? 1_000 : 4_000)
-  return exactly(counted.perHour, counted.note)
+function inhabited(harness: Harness): Inhabited {
+  const { stack, gossip } = harness
+  return {
+    clock,
+    stack,
+    wakeUps: () => time.wakeUps,
+    accept: (dial) => harness.accept(dial),
+    heard: ({ address }) => void gossip.add(address, 'local'),
+    named: (address) => void gossip.add(address, 'pub'),
+    // That it wants fewer after the churn is no matter here.
+    refill: async () => {
+      harness.refill()
+      await settle()
+    },
+  }
+}
+
+async function hour(setting: Setting, mood: Mood): Promise<Hour> {
+  const harness = await Harness.filled(setting, mood)
+  const measured = await idleHour(setting, inhabited(harness))
+  time.forget()
+  return measured
+}
+
+async function timeChurn(setting: Setting): Promise<Churn> {
+  const harness = await Harness.filled(setting, 'usual')
+  const measured = await churn(setting, inhabited(harness))
+  time.forget()
+  return measured
+}
+
+// ---- the start --------------------------------------------------------------------------------------------------------
+
+async function startUp({ size }: Setting): Promise<Figure> {
+  const stack = new FakeStack()
+  save(stack, makeWorld(size))
+  let spent: number | null = null
+  collectGarbage()
+  const before = cpuMs()
+  stack.onDial = () => {
+    spent ??= cpuMs() - before
+  }
+  await open(stack, size)
+  for (let step = 0; spent === null; step++) {
+    if (step > 6_000) throw new Error('nobody is dialed')
+    clock.advance(100)
+    await settle()
+  }
+  return exactly(spent)
+}
+
+/** Time goes on in small steps, each a turn of the event loop. */
+async function pass(ms: number): Promise<void> {
+  for (let passed = 0; passed < ms; passed += 10) {
+    clock.advance(10)
+    await settle()
+  }
+}
+
+async function stall(setting: Setting): Promise<Figure> {
+  const stack = new FakeStack()
+  const world = makeWorld(setting.size)
+  stack.onDial = (dial) => void dial.accept()
+  collectGarbage()
+  const isRead = setting.size <= MAX_READ
+  if (isRead) save(stack, world)
+  const watch = new TurnWatch()
+  await pause(20)
+  watch.takeLongest()
+  const gossip = isRead ? await open(stack, setting.size) : await openWith(stack, world)
+  const loaded = watch.takeLongest()
+  await pass(1_500)
+  const decided = watch.takeLongest()
+  const newcomers = makeWorld(STALL_NEWCOMERS, 'usual', 1_000)
+  await pause(20)
+  watch.takeLongest()
+  for (const { address } of newcomers) gossip.add(address, 'pub')
+  await settle()
+  await settle()
+  const add = watch.takeLongest()
+  await pass(11_000)
+  await pause(runsOf(setting, 500, 200, 10))
+  const atSave = watch.takeLongest()
+  watch.stop()
+  time.forget()
+  return noted(setting, stallFigure(isRead ? Math.max(loaded, decided) : null, add, Math.max(decided, atSave)))
 }
 
 // ---- the table as a whole ---------------------------------------------------------------------------------------------
@@ -249,7 +364,7 @@ async function wakeUps(setting: Setting): Promise<Figure> {
 async function addOne(setting: Setting): Promise<Figure> {
   const { gossip } = await usual(setting)
   const samples: number[] = []
-  for (let run = -1; run < 3; run++) {
+  for (let run = setting.isSmoke ? 0 : -1; run < runsOf(setting, 3, 3); run++) {
     const newcomers = makeWorld(NEWCOMERS, 'usual', 1_000 + run)
     const elapsed = stopwatch()
     for (const { address } of newcomers) gossip.add(address, 'friends')
@@ -261,27 +376,21 @@ async function addOne(setting: Setting): Promise<Figure> {
 /** Each new route is looked for among all before it. */
 const LOAD_BUDGET_MS = 3_000
 
-/** What was drawn is not reachable any more. */
-function stackWith(routes: number): FakeStack {
-  const stack = new FakeStack()
-  save(stack, makeWorld(routes))
-  return stack
-}
-
-async function timeLoad(setting: Setting): Promise<{ readonly load: Figure; readonly heap: Figure }> {
-  await open(stackWith(100), 100)
-  const stack = stackWith(setting.size)
+async function timeLoad(setting: Setting): Promise<{ readonly load: Figure | string; readonly heap: Figure }> {
+  const small = new FakeStack()
+  save(small, makeWorld(100))
+  await open(small, 100)
   const times: number[] = []
   const heaps: number[] = []
   const startedAt = performance.now()
-  for (
-    let run = 0;
-    run < (setting.isQuick ? 1 : 3) && (run < 1 || performance.now() - startedAt < LOAD_BUDGET_MS);
-    run++
-  ) {
+  const isEnough = (run: number): boolean => run >= 1 && performance.now() - startedAt >= LOAD_BUDGET_MS
+  for (let run = 0; run < runsOf(setting, 3, 1) && !isEnough(run); run++) {
+    const stack = new FakeStack()
+    const isRead = setting.size <= MAX_READ
+    if (isRead) save(stack, makeWorld(setting.size))
     const bytes = await heapOf(async () => {
       const elapsed = stopwatch()
-      const gossip = await open(stack, setting.size)
+      const gossip = isRead ? await open(stack, setting.size) : await openWith(stack, makeWorld(setting.size))
       times.push(elapsed() / 1000)
       return gossip
     })
@@ -289,12 +398,17 @@ async function timeLoad(setting: Setting): Promise<{ readonly load: Figure; read
     stack.removeAllListeners()
     time.forget()
   }
-  return { load: figureOf(times), heap: figureOf(heaps) }
+  const load =
+    setting.size <= MAX_READ ? figureOf(times) : 'it takes minutes, as each route is looked for among all before it'
+  return { load, heap: noted(setting, figureOf(heaps)) }
 }
 
 const loadOnce = once(timeLoad)
 const eventsOnce = once(timeEvents)
 const redialOnce = once(redial)
+const hourOnce = once((setting) => hour(setting, 'usual'))
+const churnOnce = once(timeChurn)
+const addOnce = once(addOne)
 const event =
   (name: Event) =>
   async (setting: Setting): Promise<Figure> =>
@@ -313,17 +427,23 @@ export const ssbGossip: Subject = {
     announced: event('announced'),
     redial: async (setting) => (await redialOnce(setting)).work,
     redialDelay: async (setting) => (await redialOnce(setting)).wait,
-    wakeUpsIdle: wakeUps,
-    addOne,
+    wakeUpsIdle: async (setting) => (await hour(setting, 'paused')).wakeUps,
+    idleCpu: async (setting) => (await hourOnce(setting)).cpu,
+    wakeUpsRotation: async (setting) => (await hourOnce(setting)).wakeUps,
+    churn: async (setting) => (await churnOnce(setting)).cpu,
+    churnBytes: async (setting) => (await churnOnce(setting)).bytes,
+    startUp,
+    stall,
+    addBulk: async (setting) => ({ ...(await addOnce(setting)), note: 'one by one: it has no other call' }),
+    addOne: addOnce,
     load: async (setting) => (await loadOnce(setting)).load,
   },
   absent: {
     planIdle: SAME_LOOP,
     planEmpty: SAME_LOOP,
     fallDue: 'it has no such step: each decision looks at every pause',
-    wakeUpsRotation: 'it polls at the same pace whatever happens',
-    addBulk: 'it has no such call',
-    churn: 'that is 300 decisions and the events between them; the rows above say what each costs',
+    heapErrors: 'it keeps one text at most, not five',
+    pinged: 'its pings are written into the record of the peer, without an event',
     slowTurn: 'each turn is a decision as above',
     longestTurn: 'each turn is a decision as above',
   },
