@@ -106,6 +106,31 @@ export function parseAddress(input: unknown): ParsedRoute[] {
 }
 
 /**
+ * The route of the usual kinds of address in canonical spelling, as `parseAddress` would give it; null for all others, which
+ * are no worse for it. For addresses by the thousand that went through `parseAddress` once: it takes a third of the time.
+ */
+export function parseCanonical(address: Address): ParsedRoute | null {
+  const match = USUAL.exec(address)
+  if (!match) return null
+  const [, protocol = '', host = '', portText = '', key = ''] = match
+  const port = Number(portText)
+  if (port > 65535 || host.length > MAX_HOST) return null
+  if (ENDS_IN_DIGIT.test(host)) {
+    if (!PLAIN_IPV4.test(host)) return null
+    return { address, peer: `@${key}.ed25519`, protocol, host, port, portal: null, scope: 'public' }
+  }
+  if (!HOST_NAME.test(host) || ENDS_IN_NUMBER.test(host)) return null
+  return { address, peer: `@${key}.ed25519`, protocol, host, port, portal: null, scope: scopeOfName(host) }
+}
+
+/** The last of 43 letters carries two bits of the key and ends in zeros. */
+const USUAL = /^(net|onion):([a-z0-9._-]+):([1-9][0-9]{0,4})~shs:([A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=)$/
+const ENDS_IN_DIGIT = /[0-9]$/
+/** Four bytes, of which the first belongs to no block that anything special was carved from. */
+const PLAIN_IPV4 =
+  /^(?!(?:0|10|100|127|169|172|192|198|203|22[4-9]|23[0-9]|24[0-9]|25[0-9])\.)(?:(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])(?:\.(?!$)|$)){4}$/
+
+/**
  * May an address be dialed that was learned from a message of a stranger? Not if it points into this machine or this
  * network, which only the stranger's neighbours could profit from: by host, or by a transport that is local by nature.
  * Of transports without a host only those are let through that are known to lead out. Nor without authentication: to

@@ -11,20 +11,33 @@
  * the file. Times in the future are let through; the reducer, which knows the time, brings them down.
  */
 import type { StoredPeer, StoredRoute } from './actions'
-import { parseAddress, parseFeedId } from './address'
+import { parseAddress, parseCanonical, parseFeedId } from './address'
 import { describe, type ErrorInfo, errorInfo, StoredStateError, shorten } from './errors'
 import { isPlainObject, isRouteData } from './options'
 import { own } from './own'
 import { TIERS, USER } from './rank'
 import type { State } from './table'
-import type { Address, EpochMs, FeedId, Peer, Priority, Route, RouteData, RouteError, Stats } from './types'
+import type {
+  Address,
+  EpochMs,
+  FeedId,
+  ParsedRoute,
+  Peer,
+  Priority,
+  Route,
+  RouteData,
+  RouteError,
+  Stats,
+} from './types'
 
 /** Grows when an older reader would misunderstand what is written. New optional fields are no reason: they are ignored. */
 export const SNAPSHOT_VERSION = 1
 
-/** A field that is missing has its default: false, 0, nothing; MEDIUM. Both lists are in order of id and address. */
+/** A field that is missing has its default: false, 0, nothing; MEDIUM. In any order. */
 export interface Snapshot {
   readonly version: typeof SNAPSHOT_VERSION
+  /** What a journal names to say that it goes on from here (journal.ts); missing: there is none. */
+  readonly generation?: number
   /** For people and bug reports; not read again. */
   readonly savedAt: EpochMs
   readonly peers: readonly SnapshotPeer[]
@@ -123,7 +136,7 @@ export function toSnapshot(state: State, now: EpochMs): Snapshot {
  * its routes give it, and no visit but theirs. A peer without a stored route about whom nothing was said is not kept at
  * all: it would stay in the table for good, as nothing would ever remove it.
  */
-function snapshotPeer(state: State, peer: Peer): SnapshotPeer | null {
+export function snapshotPeer(state: State, peer: Peer): SnapshotPeer | null {
   let hasRoute = false
   let visitedAt = 0
   let priority: Priority = 'LOW'
@@ -158,7 +171,8 @@ function isSaid(peer: { readonly priority: Priority; readonly prioritisedBy: str
 
 type Writable<T> = { -readonly [K in keyof T]: T[K] }
 
-function snapshotRoute(route: Route): SnapshotRoute {
+/** The entry of a route. */
+export function snapshotRoute(route: Route): SnapshotRoute {
   const { address, source, errors, duration } = route
   const entry: Writable<SnapshotRoute> = { address }
   if (source !== DEFAULT_SOURCE) entry.source = source
@@ -168,6 +182,20 @@ function snapshotRoute(route: Route): SnapshotRoute {
   if (!route.isAutomatic) entry.isAutomatic = false
   if (route.data !== null) entry.data = route.data
   return entry
+}
+
+/** Would the entries of two states of a route be the same? What did not change has kept its identity. */
+export function isSameStored(a: Route, b: Route): boolean {
+  if (a === b) return true
+  for (const name of NUMBERS) if (a[name] !== b[name]) return false
+  const { source, errors, duration, isAutomatic, data } = a
+  return (
+    source === b.source &&
+    errors === b.errors &&
+    duration === b.duration &&
+    isAutomatic === b.isAutomatic &&
+    data === b.data
+  )
 }
 
 /** Not 0, nor NaN or Infinity: JSON would make null of those, and the whole entry would be lost when it is read. */
@@ -215,19 +243,34 @@ export function fromSnapshot(data: unknown, path = ''): StoredTables {
   }
 }
 
-function readTables(data: unknown): StoredTables {
+/** The lists of a snapshot, whose entries nobody has looked at yet. Throws if it is none. */
+export function checkSnapshot(data: unknown): {
+  readonly peers: readonly unknown[]
+  readonly routes: readonly unknown[]
+} {
   if (!isPlainObject(data)) throw new Error(`expected an object, found ${describe(data)}`)
   const version = own(data, 'version')
   if (typeof version === 'number' && version > SNAPSHOT_VERSION)
     throw new Error(`version ${version} is newer than ${SNAPSHOT_VERSION}, the last one known here`)
   if (version !== SNAPSHOT_VERSION) throw new Error(`expected version ${SNAPSHOT_VERSION}, found ${describe(version)}`)
-  const peers = readEntries(data, 'peers', 'id', (entry) => [readPeer(entry)])
+  return { peers: listIn(data, 'peers'), routes: listIn(data, 'routes') }
+}
+
+function listIn(data: Readonly<Record<string, unknown>>, name: string): readonly unknown[] {
+  const entries = own(data, name)
+  if (!Array.isArray(entries)) throw new Error(`expected a list of ${name}, found ${describe(entries)}`)
+  return entries
+}
+
+function readTables(data: unknown): StoredTables {
+  const lists = checkSnapshot(data)
+  const peers = readEach('peers', 'id', lists.peers, (entry) => [readStoredPeer(entry)])
   const priorities = new Map<FeedId, Priority>()
   for (const peer of peers.read) if (!priorities.has(peer.id)) priorities.set(peer.id, peer.priority)
-  const routes = readEntries(data, 'routes', 'address', (entry) => [readRoute(entry, priorities)])
+  const routes = readEach('routes', 'address', lists.routes, (entry) => [readRoute(entry, priorities)])
   // A peer of whom nothing was said and whose routes are gone is a ghost; see snapshotPeer.
   const reachable = new Set(routes.read.map((stored) => stored.route.peer))
-  const isKept = (peer: StoredPeer): boolean => peer.prioritisedBy !== null || peer.isLongTerm || reachable.has(peer.id)
+  const isKept = (peer: StoredPeer): boolean => isKeptWithoutRoutes(peer) || reachable.has(peer.id)
   return {
     routes: firstOfEach(routes.read, (stored) => stored.route.address),
     peers: firstOfEach(peers.read, (peer) => peer.id).filter(isKept),
@@ -240,15 +283,9 @@ export function firstOfEach<T>(entries: readonly T[], keyOf: (entry: T) => strin
   return entries.filter((entry) => !seen.has(keyOf(entry)) && seen.add(keyOf(entry)))
 }
 
-function readEntries<T>(
-  data: Readonly<Record<string, unknown>>,
-  list: string,
-  label: string,
-  read: (entry: Readonly<Record<string, unknown>>) => readonly T[],
-): { readonly read: readonly T[]; readonly skipped: readonly SkippedEntry[] } {
-  const entries = own(data, list)
-  if (!Array.isArray(entries)) throw new Error(`expected a list of ${list}, found ${describe(entries)}`)
-  return readEach(list, label, entries, read)
+/** Was anything said about the peer that has to outlive its routes? */
+export function isKeptWithoutRoutes(peer: StoredPeer): boolean {
+  return peer.prioritisedBy !== null || peer.isLongTerm
 }
 
 /**
@@ -275,7 +312,8 @@ export function readEach<T>(
   return { read: all, skipped }
 }
 
-function nameEntry(place: string, label: string, entry: unknown): string {
+/** Which entry it is, for a report: its place, and its name where it has one. */
+export function nameEntry(place: string, label: string, entry: unknown): string {
   try {
     const name = isPlainObject(entry) ? own(entry, label) : undefined
     return name === undefined ? place : shorten(`${place} ${describe(name)}`, MAX_ENTRY)
@@ -284,7 +322,8 @@ function nameEntry(place: string, label: string, entry: unknown): string {
   }
 }
 
-function readPeer(entry: Readonly<Record<string, unknown>>): StoredPeer {
+/** A peer from its entry. Throws if anything in it is wrong. */
+export function readStoredPeer(entry: Readonly<Record<string, unknown>>): StoredPeer {
   const id = parseFeedId(own(entry, 'id'))
   if (id === null) throw new Error(`id: expected a feed id, found ${describe(own(entry, 'id'))}`)
   const priority = readPriority(own(entry, 'priority'))
@@ -302,14 +341,18 @@ function readPeer(entry: Readonly<Record<string, unknown>>): StoredPeer {
  * for would raise it in the reducer, and a banned peer would be dialable if its routes were loaded first.
  */
 function readRoute(entry: Readonly<Record<string, unknown>>, priorities: ReadonlyMap<FeedId, Priority>): StoredRoute {
-  const [route, ...more] = parseAddress(own(entry, 'address'))
-  if (!route || more.length > 0) throw new Error(`address: expected one address, found ${more.length + 1}`)
-  const priority = priorities.get(route.peer)
+  const stored = readStoredRoute(entry)
+  const priority = priorities.get(stored.route.peer)
+  return priority === undefined ? stored : { ...stored, priority }
+}
+
+/** A route from its entry. Throws if anything in it is wrong. */
+export function readStoredRoute(entry: Readonly<Record<string, unknown>>): StoredRoute {
+  const route = readAddress(own(entry, 'address'))
   return {
     route,
     isLocal: false,
     source: readSource(own(entry, 'source')),
-    ...(priority === undefined ? {} : { priority }),
     addedAt: readTime(entry, 'addedAt'),
     lastConnectionTime: readTime(entry, 'lastConnectionTime'),
     lastErrorTime: readTime(entry, 'lastErrorTime'),
@@ -322,6 +365,14 @@ function readRoute(entry: Readonly<Record<string, unknown>>, priorities: Readonl
     isAutomatic: readFlag(entry, 'isAutomatic', true),
     data: readRouteData(own(entry, 'data')),
   }
+}
+
+function readAddress(value: unknown): ParsedRoute {
+  const known = typeof value === 'string' ? parseCanonical(value) : null
+  if (known !== null) return known
+  const [route, ...more] = parseAddress(value)
+  if (!route || more.length > 0) throw new Error(`address: expected one address, found ${more.length + 1}`)
+  return route
 }
 
 function readPriority(value: unknown): Priority {
