@@ -11,7 +11,10 @@ export interface Store {
   dispatch(action: Action): void
   /** Returns the function that ends the subscription. */
   subscribe(listener: StoreListener): () => void
-  /** The last actions, oldest first, bounded: what a bug report needs. */
+  /**
+   * The last actions, oldest first, bounded: what a bug report needs. Without what was read from the disk: a table of many
+   * routes comes in as many actions, which would push out all others and keep the whole of it in memory.
+   */
   recent(): readonly Action[]
 }
 
@@ -30,7 +33,7 @@ export function createStore(initial: State): Store {
     dispatch: (action) => {
       const before = redux.getState()
       redux.dispatch(action)
-      log.push(action)
+      if (action.type !== 'table/loaded') log.push(action)
       if (log.length > 2 * RECENT_ACTIONS) log = log.slice(-RECENT_ACTIONS)
       const after = redux.getState()
       for (const listener of [...listeners]) listener(action, before, after)
