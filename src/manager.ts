@@ -113,12 +113,42 @@ export interface Waiter {
 const PROBE_TIMEOUT_MS = 5_000
 /** A hook that throws, or answers with something else than a priority, vetoes the change. */
 const HOOK_FAILED = 'ERR_HOOK_FAILED'
+/** Of a table that is given as a whole. */
 const LOAD_CHUNK = 2_000
+
+/** What was said while the table is read from the disk, and is newer than what it says. */
+interface Overruled {
+  readonly routes: Set<Address>
+  readonly priorities: Set<FeedId>
+  readonly longTerm: Set<FeedId>
+}
 
 function toPriority(value: unknown, more = ''): Priority {
   if (value === 'MED') return 'MEDIUM'
   if (value === 'HIGH' || value === 'MEDIUM' || value === 'LOW' || value === 'BANNED') return value
   throw new InvalidArgumentError('priority', `HIGH, MEDIUM (or MED), LOW or BANNED${more}`, value)
+}
+
+/** What the disk says of a peer but for what was said of it since. Of a priority nothing is left that could raise another. */
+function withoutOverruled(peer: StoredPeer, { priorities, longTerm }: Overruled): StoredPeer {
+  const isSaid = priorities.has(peer.id)
+  if (!isSaid && !longTerm.has(peer.id)) return peer
+  return {
+    ...peer,
+    ...(isSaid ? { priority: 'LOW', prioritisedBy: null } : {}),
+    ...(longTerm.has(peer.id) ? { isLongTerm: false } : {}),
+  }
+}
+
+function routesLeft(routes: readonly StoredRoute[], overruled: Overruled): readonly StoredRoute[] {
+  if (overruled.routes.size === 0 && overruled.priorities.size === 0) return routes
+  return routes
+    .filter(({ route }) => !overruled.routes.has(route.address))
+    .map((stored) => {
+      if (stored.priority === undefined || !overruled.priorities.has(stored.route.peer)) return stored
+      const { priority: _, ...rest } = stored
+      return rest
+    })
 }
 
 function toBoolean(argument: string, value: unknown, fallback: boolean): boolean {
@@ -213,6 +243,8 @@ export function createManager(given: ManagerOptions) {
   const closeWaiters = new Map<FeedId, (() => void)[]>()
   let isClosed = false
   let progress: SyncProgress = { phase: 'off', peer: null, have: null, want: null }
+
+  let overruled: Overruled | null = null
 
   const state = (): State => store.getState()
   const now = (): EpochMs => clock.now()
@@ -510,6 +542,7 @@ export function createManager(given: ManagerOptions) {
     const routes = parsePlaces(given)
     let isKnown = false
     for (const { address } of routes) {
+      overruled?.routes.add(address)
       if (!state().routes.has(address)) continue
       isKnown = true
       dispatch({ type: 'route/removed', at: now(), address })
@@ -529,6 +562,7 @@ export function createManager(given: ManagerOptions) {
     // The user's word stands until the user says something else.
     if (by !== USER && (present === USER || (wanted === null && present !== by))) return false
     const priority = wanted === null ? null : prioritised(id, wanted)
+    if (by === USER) overruled?.priorities.add(id)
     dispatch({ type: 'peer/prioritised', at: now(), peer: id, priority, by })
     return true
   }
@@ -541,6 +575,7 @@ export function createManager(given: ManagerOptions) {
     if (id === selfId) return false
     if (isLongTerm && routes.length > 0)
       addReports(routes.map((route) => ({ route, isLocal: false, source: 'manual' })))
+    overruled?.longTerm.add(id)
     dispatch({ type: 'peer/longTermSet', at: now(), peer: id, isLongTerm })
     return true
   }
@@ -762,13 +797,23 @@ export function createManager(given: ManagerOptions) {
     }
   }
 
+  /**
+   * Takes in a table, or a slice of one: peers go before their routes, as how long a route may pause goes by what its peer
+   * means to us. What was said since `loadingBegins` counts more than it.
+   */
   const load = (table: { readonly routes: readonly StoredRoute[]; readonly peers: readonly StoredPeer[] }): void => {
     assertOpen()
-    // All peers first: how long a route may pause goes by what its peer means to us.
-    for (let at = 0; at < table.peers.length; at += LOAD_CHUNK)
-      dispatch({ type: 'table/loaded', at: now(), routes: [], peers: table.peers.slice(at, at + LOAD_CHUNK) })
-    for (let at = 0; at < table.routes.length; at += LOAD_CHUNK)
-      dispatch({ type: 'table/loaded', at: now(), routes: table.routes.slice(at, at + LOAD_CHUNK), peers: [] })
+    const said = overruled
+    const peers = said ? table.peers.map((peer) => withoutOverruled(peer, said)) : table.peers
+    const routes = said ? routesLeft(table.routes, said) : table.routes
+    if (peers.length + routes.length <= LOAD_CHUNK) {
+      if (peers.length + routes.length > 0) dispatch({ type: 'table/loaded', at: now(), routes, peers })
+      return
+    }
+    for (let at = 0; at < peers.length; at += LOAD_CHUNK)
+      dispatch({ type: 'table/loaded', at: now(), routes: [], peers: peers.slice(at, at + LOAD_CHUNK) })
+    for (let at = 0; at < routes.length; at += LOAD_CHUNK)
+      dispatch({ type: 'table/loaded', at: now(), routes: routes.slice(at, at + LOAD_CHUNK), peers: [] })
   }
 
   /** Hangs up, ends every source and clears every timer. Idempotent. */
@@ -860,7 +905,10 @@ export function createManager(given: ManagerOptions) {
       /** What a facade knows of routes, in one action. */
       report: addReports,
       /** No longer kept for good. */
-      forget: (address: Address): void => dispatch({ type: 'route/forgotten', at: now(), address }),
+      forget: (address: Address): void => {
+        overruled?.routes.add(address)
+        dispatch({ type: 'route/forgotten', at: now(), address })
+      },
       annotate: (address: Address, data: RouteData | null, isAutomatic: boolean): void =>
         dispatch({ type: 'route/annotated', at: now(), address, data, isAutomatic }),
       busy: (isBusy: boolean): void => {
@@ -874,6 +922,13 @@ export function createManager(given: ManagerOptions) {
         dispatch({ type: 'connection/transferred', at: now(), peer, count }),
       reportProgress,
       load,
+      /** From now on, until `loadingEnded`, what is removed or said of a peer is not undone by `load`. */
+      loadingBegins: (): void => {
+        overruled = { routes: new Set(), priorities: new Set(), longTerm: new Set() }
+      },
+      loadingEnded: (): void => {
+        overruled = null
+      },
       /** Nothing is dialed or closed until `resume`: while the table is read from disk. */
       pause: (): void => scheduler.pause(),
       resume: (): void => scheduler.resume(),

@@ -10,7 +10,6 @@ import type { Action } from '../core/actions'
 import { parseFeedId } from '../core/address'
 import { isDown, LINK } from '../core/blame'
 import { BannedError, errorInfo } from '../core/errors'
-import { toSnapshot } from '../core/snapshot'
 import { type ConnectionManager, createManager } from '../manager'
 import { isolated } from '../shell/calls'
 import { startPersistence } from '../shell/persistence'
@@ -92,12 +91,20 @@ function create(sbot: Sbot, settings: Settings): Mounted {
     if (!isReady) waiting.push(fn)
     else if (!manager.internal.isClosed()) fn()
   }
-  whenReady(() => {
-    if (settings.own.autostart === true && !isOffline(settings)) manager.connections.start()
-  })
-  const disk = openDisk(sbot, manager, settings, () => {
-    isReady = true
-    for (const fn of waiting.splice(0)) isolated(fn)
+  let isStarted = false
+  const autostart = (): void => {
+    // Once: whoever stops it before all of a large table is in means it.
+    if (isStarted || settings.own.autostart !== true || isOffline(settings)) return
+    isStarted = true
+    manager.connections.start()
+  }
+  const disk = openDisk(sbot, manager, settings, {
+    onUsable: autostart,
+    onLoaded: () => {
+      isReady = true
+      isolated(autostart)
+      for (const fn of waiting.splice(0)) isolated(fn)
+    },
   })
 
   let gossip: Gossip | null = null
@@ -312,8 +319,8 @@ function watchNetwork(manager: ConnectionManager): () => void {
   }
 }
 
-/** What happens all the time and is not stored; every other action may have changed the table. */
-const NOT_STORED: ReadonlySet<Action['type']> = new Set<Action['type']>([
+/** What happens all the time and is hardly ever stored: no reason for a save, though it may change what the next one writes. */
+const NOT_URGENT: ReadonlySet<Action['type']> = new Set<Action['type']>([
   'clock/advanced',
   'connection/caughtUp',
   'connection/closeRequested',
@@ -325,15 +332,26 @@ const NOT_STORED: ReadonlySet<Action['type']> = new Set<Action['type']>([
   'dial/ended',
   'dial/started',
   'routes/deferred',
-  'table/loaded',
 ])
 
 interface Disk {
   close(): Promise<unknown>
 }
 
-/** The table on disk; nothing is dialed before it has been read, so that what worked last time comes first. */
-function openDisk(sbot: Sbot, manager: ConnectionManager, settings: Settings, onLoaded: () => void): Disk {
+interface DiskEvents {
+  /** All bans are known, and the routes that worked last: it may be dialed. Not called if there is nothing on disk. */
+  readonly onUsable: () => void
+  /** All of the table is in, or there is none. Not called if the stack is closed before. */
+  readonly onLoaded: () => void
+}
+
+/** The table on disk; nothing is dialed before the best of it has been read, so that what worked last time comes first. */
+function openDisk(
+  sbot: Sbot,
+  manager: ConnectionManager,
+  settings: Settings,
+  { onUsable, onLoaded }: DiskEvents,
+): Disk {
   const { internal } = manager
   const { path } = settings
   if (path === null || settings.own.persist === false) {
@@ -352,22 +370,30 @@ function openDisk(sbot: Sbot, manager: ConnectionManager, settings: Settings, on
   const persistence = startPersistence({
     files: nodeFiles(path, internal.clock),
     clock: internal.clock,
-    getSnapshot: () => toSnapshot(internal.store.getState(), internal.clock.now()),
+    getState: () => internal.store.getState(),
     log: say,
     importLegacy: async () => importLegacy(await readLegacyTexts(path, internal.clock)),
   })
-  const unsubscribe = internal.store.subscribe((action) => {
-    if (!NOT_STORED.has(action.type)) persistence.changed()
+  const unsubscribe = internal.store.subscribe((action, before, after) => {
+    if (action.type !== 'table/loaded' && after.changedPeers.length > 0)
+      persistence.changed(after.changedPeers, before, !NOT_URGENT.has(action.type))
   })
+  const usable = (): void => {
+    if (internal.isClosed()) return
+    onUsable()
+    internal.resume()
+  }
   const ready = (): void => {
+    internal.loadingEnded()
     if (internal.isClosed()) return
     onLoaded()
     internal.resume()
   }
   internal.pause()
+  internal.loadingBegins()
   persistence
     // Throws when the manager was closed meanwhile: then nothing of the unread table may be written over.
-    .load((tables) => internal.load(tables))
+    .load((slice) => internal.load(slice), usable)
     .then(ready, (error) => {
       say('error', `the stored table could not be loaded: ${errorInfo(error).message}`)
       ready()

@@ -1,18 +1,21 @@
 /**
- * The table on a real disk, for Node: `<folder>/connection-manager.json`, replaced atomically. What stands in the file, and
- * when it is written, is decided elsewhere (core/snapshot.ts, shell/persistence.ts).
+ * The table on a real disk, for Node: `<folder>/connection-manager.json`, replaced atomically, and beside it
+ * `connection-manager.journal`, which grows at its end. What stands in the files, and when they are written, is decided
+ * elsewhere (core/snapshot.ts, core/journal.ts, shell/persistence.ts).
  *
  * A write goes to a temporary file beside the real one, which is forced to disk and then renamed over it: a process killed
  * at any moment leaves the old text or the new one, and at worst a temporary file that the next start removes. Without the
  * fsync before the rename, ext4 and others may write the name before the content, and a power cut leaves an empty file.
  */
-import { promises as fs } from 'fs'
+import { constants, promises as fs } from 'fs'
 import { basename, dirname, join } from 'path'
+import { StringDecoder } from 'string_decoder'
 
 import type { Clock } from '../shell/clock'
-import type { FileStore } from '../shell/persistence'
+import type { FileStore, JournalStore } from '../shell/persistence'
 
 export const TABLE_FILE = 'connection-manager.json'
+export const JOURNAL_FILE = 'connection-manager.journal'
 
 /** The texts of the tables that older software left; null: there is none. */
 export interface LegacyTexts {
@@ -32,6 +35,8 @@ const RETRY_PAUSES_MS: readonly number[] = [20, 40, 80, 160, 320]
 const NO_FOLDER_SYNC_CODES: readonly string[] = ['EISDIR', 'EPERM', 'EACCES', 'EINVAL', 'ENOTSUP', 'ENOSYS', 'EBADF']
 /** Names tried for a file that is set aside. */
 const MAX_NAMES = 100
+/** Read at once: decoding it takes a fraction of a millisecond. */
+const PIECE_BYTES = 65_536
 
 /** Temporary files that this process is writing: a second manager on the same folder must not sweep them away. */
 const inProgress = new Set<string>()
@@ -40,8 +45,19 @@ let lastTemporary = 0
 /** The table in `folder`, which is made if it is missing. `clock`: for the names of set-aside files and short pauses. */
 export function nodeFiles(folder: string, clock: Pick<Clock, 'now' | 'setTimeout'>): FileStore {
   const path = join(folder, TABLE_FILE)
+  const journalPath = join(folder, JOURNAL_FILE)
   return {
     path,
+    readPieces: async () => {
+      await sweep(folder)
+      return openIfPresent(path, 'utf8', clock)
+    },
+    writePieces: async (pieces) => {
+      await fs.mkdir(folder, { recursive: true })
+      await replace(path, pieces, clock)
+      await syncFolder(folder)
+    },
+    journal: nodeJournal(folder, journalPath, clock),
     read: async () => {
       await sweep(folder)
       const content = await readIfPresent(path, clock)
@@ -55,6 +71,12 @@ export function nodeFiles(folder: string, clock: Pick<Clock, 'now' | 'setTimeout
     setAside: async () => {
       const target = await freeName(`${path}.corrupt-${stamp(clock.now())}`)
       await patiently(clock, () => fs.rename(path, target))
+      try {
+        // It is of no use without its table.
+        await fs.rename(journalPath, `${target}.journal`)
+      } catch {
+        // There is none, or it stays; a new table does not take it for its own.
+      }
       await syncFolder(folder)
       return basename(target)
     },
@@ -63,6 +85,77 @@ export function nodeFiles(folder: string, clock: Pick<Clock, 'now' | 'setTimeout
       await replace(target, await patiently(clock, () => fs.readFile(path)), clock)
       await syncFolder(folder)
       return basename(target)
+    },
+  }
+}
+
+function nodeJournal(folder: string, path: string, clock: Pick<Clock, 'setTimeout'>): JournalStore {
+  return {
+    read: () => openIfPresent(path, 'latin1', clock),
+    append: async (text, size) => {
+      if (size === 0) {
+        await fs.mkdir(folder, { recursive: true })
+        await writeDurably(path, text, clock)
+        await syncFolder(folder)
+        return
+      }
+      const file = await patiently(clock, () => fs.open(path, APPEND))
+      try {
+        // Somebody else writes here, or has cut it off.
+        const found = (await file.stat()).size
+        if (found !== size) throw new Error(`the journal has ${found} bytes and should have ${size}`)
+        await file.writeFile(text)
+        await file.datasync()
+      } finally {
+        await file.close()
+      }
+    },
+  }
+}
+
+/** An existing file, at its end; a link in its place is not followed where the system can tell. */
+const APPEND = constants.O_WRONLY | constants.O_APPEND | (constants.O_NOFOLLOW ?? 0)
+
+/** The content in pieces; null if there is no such file. */
+async function openIfPresent(
+  path: string,
+  encoding: 'utf8' | 'latin1',
+  clock: Pick<Clock, 'setTimeout'>,
+): Promise<AsyncIterable<string> | null> {
+  let file: fs.FileHandle
+  try {
+    file = await patiently(clock, () => fs.open(path, 'r'))
+  } catch (error) {
+    // Only this says that nothing is there. ENOTDIR, EACCES, EIO, … say that we cannot know.
+    if (codeOf(error) === 'ENOENT') return null
+    throw error
+  }
+  // Not an async generator: one that was never asked for anything would not close the file.
+  const pieces = readOut(file, encoding)
+  return { [Symbol.asyncIterator]: () => pieces }
+}
+
+function readOut(file: fs.FileHandle, encoding: 'utf8' | 'latin1'): AsyncIterator<string, undefined> {
+  // A letter of several bytes may end in the next piece.
+  const decoder = new StringDecoder(encoding)
+  const buffer = Buffer.allocUnsafe(PIECE_BYTES)
+  let isOpen = true
+  const close = async (): Promise<void> => {
+    if (!isOpen) return
+    isOpen = false
+    await file.close()
+  }
+  return {
+    next: async () => {
+      if (!isOpen) return { done: true, value: undefined }
+      const { bytesRead } = await file.read(buffer, 0, PIECE_BYTES, null)
+      if (bytesRead > 0) return { done: false, value: decoder.write(buffer.subarray(0, bytesRead)) }
+      await close()
+      return { done: false, value: decoder.end() }
+    },
+    return: async () => {
+      await close()
+      return { done: true, value: undefined }
     },
   }
 }
@@ -87,8 +180,10 @@ async function readIfPresent(path: string, clock: Pick<Clock, 'setTimeout'>): Pr
   }
 }
 
+type Content = string | Buffer | AsyncIterable<string>
+
 /** Puts a file with this content at `path`, in place of any other, by way of a temporary one. */
-async function replace(path: string, content: string | Buffer, clock: Pick<Clock, 'setTimeout'>): Promise<void> {
+async function replace(path: string, content: Content, clock: Pick<Clock, 'setTimeout'>): Promise<void> {
   const temporary = join(dirname(path), `${TABLE_FILE}.${process.pid}.${++lastTemporary}.tmp`)
   inProgress.add(temporary)
   try {
@@ -102,13 +197,14 @@ async function replace(path: string, content: string | Buffer, clock: Pick<Clock
   }
 }
 
-async function writeDurably(path: string, content: string | Buffer, clock: Pick<Clock, 'setTimeout'>): Promise<void> {
+async function writeDurably(path: string, content: Content, clock: Pick<Clock, 'setTimeout'>): Promise<void> {
   // What a killed process of the same number left; in a container all have the same.
   await remove(path)
   // Exclusive: a link that somebody put there is not followed.
   const file = await patiently(clock, () => fs.open(path, 'wx', FILE_MODE))
   try {
-    await file.writeFile(content)
+    if (typeof content === 'string' || Buffer.isBuffer(content)) await file.writeFile(content)
+    else for await (const piece of content) await file.writeFile(piece)
     await file.sync()
   } finally {
     await file.close()

@@ -614,12 +614,12 @@ test('import: on disk, once: the old files are left as they are, and never read 
       const persistence = startPersistence({
         files: nodeFiles(folder, systemClock),
         clock: systemClock,
-        getSnapshot: () => toSnapshot(state, NOW),
+        getState: () => state,
         log: () => {},
         importLegacy: async () => importLegacy(await readLegacyTexts(folder, systemClock)),
       })
       const outcome = await persistence.load((tables) => {
-        state = stateWith(tables)
+        state = reduce(state, { type: 'table/loaded', at: NOW, ...tables })
       })
       await persistence.close()
       return { outcome, addresses: state.routes.keysArray() }

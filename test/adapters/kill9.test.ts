@@ -1,6 +1,7 @@
 /**
  * A process that saves without pause is killed with SIGKILL at random moments, over and over in one folder. After each kill
- * the file has to parse and to hold one whole table: the last one whose save was confirmed, or one that came after it.
+ * the files have to parse and to hold one whole table: the last one whose save was confirmed, or one that came after it. Most
+ * saves go to the journal, some make a new table and a new journal.
  *
  * The file runs itself as the process to be killed. It shows nothing of power cuts: what the kernel has taken, a kill does
  * not undo.
@@ -8,21 +9,25 @@
 import assert = require('assert')
 
 import { spawn } from 'child_process'
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeSync } from 'fs'
+import { mkdtempSync, readdirSync, rmSync, writeSync } from 'fs'
 import { tmpdir } from 'os'
 import { join } from 'path'
 
 import test = require('tape')
 
-import { nodeFiles, TABLE_FILE } from '../../src/adapters/node-files'
-import { parseSnapshot, type Snapshot } from '../../src/core/snapshot'
+import { JOURNAL_FILE, nodeFiles, TABLE_FILE } from '../../src/adapters/node-files'
+import type { Action } from '../../src/core/actions'
+import { parseAddress } from '../../src/core/address'
+import { DEFAULT_OPTIONS } from '../../src/core/options'
+import { initialState, reduce } from '../../src/core/reducer'
+import type { State } from '../../src/core/table'
 import { systemClock } from '../../src/shell/clock'
-import { type LoadOutcome, startPersistence } from '../../src/shell/persistence'
+import { type Log, startPersistence } from '../../src/shell/persistence'
 
 const KILLS = 20
 /** Goes on up to this many until one has hit a write in progress. */
 const KILLS_MAX = 60
-/** About 100 kB: a write takes long enough to be hit. */
+/** About 200 kB to the journal for each save, which is full after five of them: both ways are hit. */
 const ROUTES = 1_000
 /** All children together. */
 const TIME_LIMIT_MS = 150_000
@@ -33,42 +38,54 @@ const addresses = Array.from({ length: ROUTES }, (_, i) => {
   return `net:host${i}.example.com:8008~shs:${bytes.toString('base64')}`
 })
 
-/** The table of a generation: each of its routes says which it is. */
-function snapshotOf(generation: number): Snapshot {
-  return {
-    version: 1,
-    savedAt: Date.now(),
-    peers: [],
-    routes: addresses.map((address) => ({ address, connectionCount: generation })),
-  }
-}
-
-/** The generation in a text; throws unless all of the table is of that one. */
-function generationIn(text: string): number {
-  const { routes, skipped } = parseSnapshot(text)
-  assert.deepStrictEqual(skipped, [])
-  assert.strictEqual(routes.length, ROUTES)
-  const generations = new Set(routes.map((route) => route.connectionCount))
-  assert.strictEqual(generations.size, 1, 'parts of different tables')
-  return routes[0]!.connectionCount
-}
-
-async function runChild(folder: string): Promise<void> {
-  let generation = 0
+/** What a folder holds, loaded as at a start; whoever has it may save. */
+async function start(folder: string, log: Log) {
+  let state = initialState(DEFAULT_OPTIONS, Date.now())
   const persistence = startPersistence({
     files: nodeFiles(folder, systemClock),
     clock: systemClock,
-    getSnapshot: () => snapshotOf(generation),
-    // Nothing may go wrong here: a file set aside would be one that was broken by the kill before.
-    log: (level, message) => say(`log ${level} ${message}`),
+    getState: () => state,
+    log,
   })
-  const outcome: LoadOutcome = await persistence.load(({ routes }) => {
-    generation = routes[0]?.connectionCount ?? 0
+  const dispatch = (action: Action): void => {
+    const before = state
+    state = reduce(before, action)
+    if (action.type !== 'table/loaded') persistence.changed(state.changedPeers, before)
+  }
+  const outcome = await persistence.load((slice) => {
+    dispatch({ type: 'table/loaded', at: Date.now(), ...slice })
   })
+  return { persistence, outcome, dispatch, getState: () => state }
+}
+
+/** The generation of the table in a state, which each of its routes carries; throws unless all are of the same one. */
+function generationIn(state: State): number {
+  const generations = new Set(state.routes.valuesArray().map((route) => route.data?.generation ?? 0))
+  assert.ok(state.routes.size === 0 || state.routes.size === ROUTES, `${state.routes.size} routes`)
+  assert.ok(generations.size <= 1, 'parts of different tables')
+  return Number([...generations][0] ?? 0)
+}
+
+async function runChild(folder: string): Promise<void> {
+  // Nothing may go wrong here: a file set aside would be one that was broken by the kill before.
+  const { persistence, outcome, dispatch, getState } = await start(folder, (level, message) =>
+    say(`log ${level} ${message}`),
+  )
+  let generation = generationIn(getState())
   say(`loaded ${outcome.status} ${generation}`)
+  const at = Date.now()
+  if (outcome.status === 'fresh') {
+    const routes = addresses.flatMap((address) => parseAddress(address))
+    dispatch({
+      type: 'routes/added',
+      at,
+      reports: routes.map((route) => ({ route, isLocal: false, source: 'stored' })),
+    })
+  }
   for (;;) {
     generation++
-    persistence.changed()
+    for (const address of addresses)
+      dispatch({ type: 'route/annotated', at, address, data: { generation }, isAutomatic: true })
     if (!(await persistence.flush())) throw new Error('a save has failed')
     say(`saved ${generation}`)
   }
@@ -112,10 +129,10 @@ function liveAndDie(folder: string, moreMs: number): Promise<Life> {
 }
 
 async function killManyTimes(t: test.Test, folder: string): Promise<void> {
-  const path = join(folder, TABLE_FILE)
   const startedAt = Date.now()
   let generation = 0
   let leftovers = 0
+  let journals = 0
   let kills = 0
   while (kills < KILLS || (leftovers === 0 && kills < KILLS_MAX)) {
     if (Date.now() - startedAt > TIME_LIMIT_MS) break
@@ -133,8 +150,13 @@ async function killManyTimes(t: test.Test, folder: string): Promise<void> {
       `${title}: it found the table of its predecessor, and nothing went wrong`,
     )
     const confirmed = Number(lines[lines.length - 1]?.replace('saved ', ''))
+    let found: Awaited<ReturnType<typeof start>>
+    const wrong: string[] = []
     try {
-      generation = generationIn(readFileSync(path, 'utf8'))
+      leftovers += readdirSync(folder).filter((name) => name.endsWith('.tmp')).length
+      found = await start(folder, (level, message) => wrong.push(`${level} ${message}`))
+      generation = generationIn(found.getState())
+      await found.persistence.close()
     } catch (error) {
       t.fail(`${title}: ${String(error)}`)
       return
@@ -143,16 +165,17 @@ async function killManyTimes(t: test.Test, folder: string): Promise<void> {
       generation === confirmed || generation === confirmed + 1,
       `${title}: ${confirmed} was confirmed, the file has ${generation}`,
     )
-    leftovers += readdirSync(folder).filter((name) => name.endsWith('.tmp')).length
+    t.deepEqual(wrong, [], 'nothing was skipped')
+    const names = readdirSync(folder)
+    if (names.includes(JOURNAL_FILE)) journals++
     t.deepEqual(
-      readdirSync(folder).filter((name) => !name.endsWith('.tmp')),
+      names.filter((name) => name !== JOURNAL_FILE),
       [TABLE_FILE],
-      'and nothing was set aside',
+      'nothing was set aside, and nothing of the interrupted write is left',
     )
   }
   t.ok(kills >= 15, `${kills} kills, of which ${leftovers} have hit a write in progress`)
-  await nodeFiles(folder, systemClock).read()
-  t.deepEqual(readdirSync(folder), [TABLE_FILE], 'the next start removes what they left')
+  t.ok(journals > 0, `a journal was there ${journals} times`)
 }
 
 const [mode, childFolder] = process.argv.slice(2)

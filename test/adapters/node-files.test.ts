@@ -16,7 +16,9 @@ import { join } from 'path'
 
 import test = require('tape')
 
-import { nodeFiles, readLegacyTexts, TABLE_FILE } from '../../src/adapters/node-files'
+import { JOURNAL_FILE, nodeFiles, readLegacyTexts, TABLE_FILE } from '../../src/adapters/node-files'
+import { DEFAULT_OPTIONS } from '../../src/core/options'
+import { initialState } from '../../src/core/reducer'
 import { systemClock } from '../../src/shell/clock'
 import { startPersistence } from '../../src/shell/persistence'
 
@@ -190,6 +192,96 @@ if (!isWindows && process.getuid?.() !== 0)
     t.equal(await codeOf(nodeFiles(folder, clock).read()), 'EACCES')
   })
 
+async function textOf(pieces: Promise<AsyncIterable<string> | null> | undefined): Promise<string | null> {
+  const source = await pieces
+  if (!source) return null
+  let text = ''
+  for await (const piece of source) text += piece
+  return text
+}
+
+onDisk('in pieces as in one: what is written is read, letters of several bytes included', async (t, folder) => {
+  const files = nodeFiles(folder, clock)
+  t.equal(await textOf(files.readPieces?.()), null, 'no file yet')
+  const text = `x${'é€😀'.repeat(30_000)}\n`
+  await files.writePieces?.(
+    (async function* () {
+      yield 'x'
+      for (let at = 1; at < text.length; at += 4_000) yield text.slice(at, at + 4_000)
+    })(),
+  )
+  t.ok(contentOf(folder) === text, 'written')
+  t.ok((await textOf(files.readPieces?.())) === text, 'read')
+  t.deepEqual(listOf(folder), [TABLE_FILE])
+})
+
+onDisk('pieces that come to no end leave the old file, and no temporary one', async (t, folder) => {
+  const files = nodeFiles(folder, clock)
+  await files.write('old')
+  const failing = files.writePieces?.(
+    (async function* () {
+      yield 'new'
+      throw Object.assign(new Error('no luck'), { code: 'EIO' })
+    })(),
+  )
+  t.equal(await codeOf(failing ?? Promise.resolve()), 'EIO')
+  t.equal(contentOf(folder), 'old')
+  t.deepEqual(listOf(folder), [TABLE_FILE])
+})
+
+onDisk('the journal grows at its end, and only if it is as long as it should be', async (t, folder) => {
+  const { journal } = nodeFiles(folder, clock)
+  if (!journal) return t.fail('no journal')
+  t.equal(await textOf(journal.read()), null, 'no file yet')
+  t.equal(await codeOf(journal.append('x', 5)), 'ENOENT', 'nothing to add to')
+  await journal.append('one\n', 0)
+  await journal.append('two\n', 4)
+  t.equal(await textOf(journal.read()), 'one\ntwo\n')
+  t.match(await codeOf(journal.append('three\n', 4)), /has 8 bytes and should have 4/)
+  t.match(await codeOf(journal.append('three\n', 12)), /has 8 bytes and should have 12/)
+  t.equal(contentOf(folder, JOURNAL_FILE), 'one\ntwo\n', 'left as it is')
+  await journal.append('new\n', 0)
+  t.equal(contentOf(folder, JOURNAL_FILE), 'new\n')
+  t.deepEqual(listOf(folder), [JOURNAL_FILE])
+  if (!isWindows) t.equal(statSync(join(folder, JOURNAL_FILE)).mode & 0o777, 0o600, 'for the owner only')
+})
+
+onDisk('each byte of a journal is one character, whatever it is', async (t, folder) => {
+  const { journal } = nodeFiles(folder, clock)
+  writeFileSync(join(folder, JOURNAL_FILE), Buffer.from([0x7b, 0xc3, 0xff, 0x00, 0x0a]))
+  t.equal(await textOf(journal?.read()), '{\xc3\xff\0\n')
+})
+
+onDisk('a link in the place of the journal is not written through', async (t, folder) => {
+  if (isWindows) return
+  writeFileSync(join(folder, 'secret'), 'key\n')
+  symlinkSync(join(folder, 'secret'), join(folder, JOURNAL_FILE))
+  const { journal } = nodeFiles(folder, clock)
+  t.notEqual(await codeOf(journal?.append('line\n', 4) ?? Promise.resolve()), 'none')
+  await journal?.append('line\n', 0)
+  t.equal(contentOf(folder, 'secret'), 'key\n')
+  t.equal(contentOf(folder, JOURNAL_FILE), 'line\n')
+})
+
+onDisk('setAside takes the journal along', async (t, folder) => {
+  const files = nodeFiles(folder, clock)
+  await files.write('table')
+  await files.journal?.append('line\n', 0)
+  const name = await files.setAside()
+  t.deepEqual(listOf(folder), [name, `${name}.journal`])
+})
+
+onDisk('a table that is not read to its end is closed, at whatever point', async (t, folder) => {
+  const files = nodeFiles(folder, clock)
+  await files.write('x'.repeat(300_000))
+  for (const count of [0, 1, 2]) {
+    const iterator = (await files.readPieces?.())?.[Symbol.asyncIterator]()
+    for (let i = 0; i < count; i++) t.notOk((await iterator?.next())?.done)
+    await iterator?.return?.()
+    t.equal((await iterator?.next())?.done, true)
+  }
+})
+
 onDisk('two managers on one folder write one after the other, each text whole', async (t, folder) => {
   const one = nodeFiles(folder, clock)
   const two = nodeFiles(folder, clock)
@@ -217,12 +309,12 @@ onDisk('the old tables are read and left as they are', async (t, folder) => {
 })
 
 onDisk('with persistence: saved, damaged, set aside, saved anew', async (t, folder) => {
-  const snapshot = { version: 1, savedAt: NOON, peers: [], routes: [] } as const
-  const start = () =>
-    startPersistence({ files: nodeFiles(folder, clock), clock, getSnapshot: () => snapshot, log: () => {} })
+  const state = initialState(DEFAULT_OPTIONS, NOON)
+  const snapshot = { version: 1, savedAt: NOON, generation: NOON, peers: [], routes: [] } as const
+  const start = () => startPersistence({ files: nodeFiles(folder, clock), clock, getState: () => state, log: () => {} })
   const first = start()
   t.equal((await first.load(() => {})).status, 'fresh')
-  first.changed()
+  first.changed([], state)
   await first.close()
   const saved = contentOf(folder)
   t.deepEqual(JSON.parse(saved), snapshot)
@@ -239,7 +331,7 @@ onDisk('with persistence: saved, damaged, set aside, saved anew', async (t, fold
   mkdirSync(join(folder, TABLE_FILE))
   const third = start()
   t.equal((await third.load(() => {})).status, 'unreadable')
-  third.changed()
+  third.changed([], state)
   await third.close()
   t.deepEqual(readdirSync(join(folder, TABLE_FILE)), [])
 })
