@@ -177,13 +177,11 @@ export function startPersistence(options: PersistenceOptions): Persistence {
   const startPace = () => {
     let startedAt = clock.now()
     let count = 0
-    const restart = (): void => {
-      startedAt = clock.now()
-      count = 0
-    }
     return {
-      /** After waiting for something else. */
-      restart,
+      /** After waiting for the store. The count goes on, as a store may answer in the same turn. */
+      restart: (): void => {
+        startedAt = clock.now()
+      },
       isOver: (cost: number): boolean => {
         count += cost
         const spentMs = clock.now() - startedAt
@@ -194,7 +192,8 @@ export function startPersistence(options: PersistenceOptions): Persistence {
         await new Promise<void>((resolve) => {
           clock.setTimeout(resolve, 0)
         })
-        restart()
+        startedAt = clock.now()
+        count = 0
       },
     }
   }
