@@ -160,6 +160,47 @@ export function hostKey(route: { readonly host: string | null; readonly port: nu
   return route.host === null || route.port === null ? null : `${route.host}:${route.port}`
 }
 
+/** The same of a canonical address, as `parseAddress` writes it, without parsing it where its form is known. */
+export function hostKeyOf(address: Address): string | null {
+  const [protocol, rest] = headOf(address)
+  switch (protocol) {
+    case 'net':
+    case 'onion':
+      return rest
+    case 'ws':
+    case 'wss': {
+      const authority = rest.slice(2).replace(/[/?].*$/, '')
+      const target = authority.startsWith('[') ? authority.replace(/[[\]]/g, '') : authority
+      const hasPort = authority.startsWith('[') ? !authority.endsWith(']') : authority.includes(':')
+      return hasPort ? target : `${target}:${protocol === 'ws' ? 80 : 443}`
+    }
+    case 'tunnel':
+    case 'bt':
+    case 'dht':
+    case 'unix':
+      return null
+    default: {
+      // One that we know nothing of, kept to the letter. Without a port at its end it has no host.
+      if (!/:[0-9]+$/.test(rest)) return null
+      const route = parseAddress(address)[0]
+      return route ? hostKey(route) : null
+    }
+  }
+}
+
+/** Feed id of the room that a canonical address leads through, or null. */
+export function portalOf(address: Address): FeedId | null {
+  return address.startsWith('tunnel:') ? address.slice(TUNNEL_START, TUNNEL_START + FEED_ID_LENGTH) : null
+}
+
+const TUNNEL_START = 'tunnel:'.length
+
+/** The first protocol of an address and what stands between it and the first `~`, escapes and all. */
+function headOf(address: Address): readonly [protocol: string, rest: string] {
+  const colon = address.indexOf(':')
+  return [address.slice(0, colon), address.slice(colon + 1, address.indexOf('~'))]
+}
+
 function readInput(input: unknown): ParsedRoute[] | Reason {
   if (typeof input === 'string') return parseList(input, null)
   if (typeof input !== 'object' || input === null) return 'neither a string nor an object'

@@ -59,6 +59,8 @@ const RECENTLY_PROVEN_MS = 7 * 24 * 60 * MINUTE
 const SILENT_PROVEN_PEERS = 3
 /** Unlike destinations that fail in a row before a transport is declared down. */
 const TRANSPORT_FAILURES = 3
+/** Failures that a route remembers. */
+const MAX_ERRORS = 5
 /** Enough for every dial of a day; what is beyond keeps its charge. */
 const MAX_SUSPECTS = 20_000
 const MAX_DEFERRED = 4_096
@@ -202,8 +204,8 @@ function withSuspect(layer: Layer, route: Route, at: EpochMs, wasAlone = true): 
     suspects.set(route.address, { ...known, wasAlone })
     return { ...layer, suspects }
   }
-  const { errorCount, backoffStep, nextAttemptAt, lastErrorTime, errors } = route
-  suspects.set(route.address, { errorCount, backoffStep, nextAttemptAt, lastErrorTime, errors, at, wasAlone })
+  const { errorCount, backoffStep, nextAttemptAt, lastErrorTime, errorLog } = route
+  suspects.set(route.address, { errorCount, backoffStep, nextAttemptAt, lastErrorTime, errorLog, at, wasAlone })
   return { ...layer, suspects }
 }
 
@@ -235,12 +237,12 @@ function refund(tx: Transaction, layer: Layer, isWhole: boolean): void {
       tx.putRoute(route)
       continue
     }
-    const { errorCount, backoffStep, lastErrorTime, errors } = before
+    const { errorCount, backoffStep, lastErrorTime, errorLog } = before
     // The clock may have been set back since.
     const ceiling = backoffCeiling(tx.options, peer.priority, peer.isLongTerm)
     const nextAttemptAt = clampAttempt(before.nextAttemptAt, tx.at, ceiling)
     const charge = { errorCount, backoffStep, nextAttemptAt }
-    tx.putRoute(route, isWhole ? { ...charge, lastErrorTime: Math.min(lastErrorTime, tx.at), errors } : charge)
+    tx.putRoute(route, isWhole ? { ...charge, lastErrorTime: Math.min(lastErrorTime, tx.at), errorLog } : charge)
   }
 }
 
@@ -474,18 +476,19 @@ export function chargeFailure(
     chargeHost(tx, charge)
   // Read again: a refund may just have given it back what an earlier failure had cost.
   const route = tx.route(address) ?? before
-  const errors = [...route.errors.slice(-4), { message: failure.message, code: failure.code, at: tx.at }]
+  const { message, code } = failure
+  const errorLog = route.errorLog.with({ message, code, at: tx.at }, MAX_ERRORS, address)
   const ceiling = backoffCeiling(tx.options, peer.priority, peer.isLongTerm)
   const layer = key === null ? undefined : tx.root.layers.get(key)
   if (layer) {
     const wasProbe = startedAt > layer.since
-    tx.putRoute(route, { lastErrorTime: tx.at, errors, dueAt: wasProbe ? nextProbeAt(tx, layer, ceiling) : 0 })
+    tx.putRoute(route, { lastErrorTime: tx.at, errorLog, dueAt: wasProbe ? nextProbeAt(tx, layer, ceiling) : 0 })
     return 'layer'
   }
   const backoffStep = Math.min(route.backoffStep + 1, MAX_STEP)
   tx.putRoute(route, {
     lastErrorTime: tx.at,
-    errors,
+    errorLog,
     errorCount: route.errorCount + 1,
     backoffStep,
     nextAttemptAt: tx.at + backoffDelay(tx.options, backoffStep, ceiling, jitter),

@@ -6,6 +6,7 @@ import { isAnythingConnected, isDown, LINK, layerHolds, layersDownAbove, probeEn
 import { isStranger, rateOf } from './merit'
 import { dialTimeout, slotsMax } from './options'
 import {
+  compareInQueue,
   compareReady,
   compareRoutesOfPeer,
   isFeeler,
@@ -722,7 +723,7 @@ function bestOfAll(draft: Draft, skip: ReadonlySet<FeedId>): Route | null {
     const route = choose(draft, queue, 'initialSync', { kind: 'strict' }, skip)
     if (!route) continue
     if (queue === '') return route
-    if (!best || compareReady({ ...route, queue: '' }, { ...best, queue: '' }) < 0) best = route
+    if (!best || compareInQueue(route, best) < 0) best = route
   }
   return best
 }

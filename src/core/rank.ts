@@ -61,8 +61,11 @@ export function keyedTie(a: RankKey, b: RankKey): number {
 }
 
 export function compareReady(a: RankKey, b: RankKey): number {
+  return byText(a.queue, b.queue) || compareInQueue(a, b)
+}
+
+export function compareInQueue(a: RankKey, b: RankKey): number {
   return (
-    byText(a.queue, b.queue) ||
     higherPriorityFirst(a, b) ||
     withoutErrorFirst(a, b) ||
     earliestTurnFirst(a, b) ||

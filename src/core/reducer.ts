@@ -3,7 +3,7 @@
  * handler for each action, each writing through a transaction (table.ts), which keeps the derived indexes.
  */
 import type { Action, RouteReport, Standing, StoredPeer, StoredRoute } from './actions'
-import { hostKey, isStrangerSafe, withoutSeed } from './address'
+import { isStrangerSafe, withoutSeed } from './address'
 import { backoffCeiling, backoffDelay, clampAttempt, MAX_STEP } from './backoff'
 import {
   chargeFailure,
@@ -23,6 +23,7 @@ import { tieOf } from './hash'
 import { credit } from './merit'
 import { dialTimeout, slotsMax } from './options'
 import { isFeeler, isLow, tierOf, USER, worstRouteFirst } from './rank'
+import { makeRoute, type RouteChange } from './records'
 import { addToStats } from './stats'
 import { attemptsOf, IDLE, initialState, occupancyOf, type State, Transaction } from './table'
 import type { Address, Attempt, Connection, FeedId, InitialSync, Jitter, Peer, Priority, Route } from './types'
@@ -239,36 +240,17 @@ function addRoute(tx: Transaction, report: RouteReport): Route | null {
     peer = setPriority(tx, peer, first)
   tx.putPeer(peer, { routes: [...peer.routes, parsed.address] })
   const standing = standingOf(report)
-  return tx.putRoute({
-    address: parsed.address,
-    peer: parsed.peer,
-    protocol: parsed.protocol,
-    class: report.isLocal ? 'local' : parsed.protocol,
-    isLocal: report.isLocal,
-    scope: parsed.scope,
-    hostKey: hostKey(parsed),
-    portal: parsed.portal,
-    source: report.source,
-    isStored: standing === 'stored',
-    isAnnounced: standing === 'announced',
-    isAutomatic: true,
-    data: null,
-    addedAt: tx.at,
-    lastConnectionTime: 0,
-    connectionCount: 0,
-    backoffStep: 0,
-    nextAttemptAt: 0,
-    errors: [],
-    lastSignalAt: 0,
-    duration: null,
-    queue: '',
-    tier: 0,
-    errorCount: 0,
-    turnAt: 0,
-    lastErrorTime: 0,
-    tie: 0,
-    dueAt: 0,
-  })
+  return tx.putRoute(
+    makeRoute(parsed.address, peer.id, tx.at, {
+      protocol: parsed.protocol,
+      class: report.isLocal ? 'local' : parsed.protocol,
+      isLocal: report.isLocal,
+      scope: parsed.scope,
+      source: report.source,
+      isStored: standing === 'stored',
+      isAnnounced: standing === 'announced',
+    }),
+  )
 }
 
 function standingOf({ standing, isLocal }: RouteReport): Standing {
@@ -276,7 +258,7 @@ function standingOf({ standing, isLocal }: RouteReport): Standing {
 }
 
 function hearAgain(tx: Transaction, route: Route, report: RouteReport): Route {
-  const change: { -readonly [K in keyof Route]?: Route[K] } = {}
+  const change: { -readonly [K in keyof RouteChange]: RouteChange[K] } = {}
   if (report.isLocal && !route.isLocal) {
     change.isLocal = true
     change.class = 'local'
@@ -378,7 +360,7 @@ function withdrawRoute(tx: Transaction, address: Address): void {
   if (route) releaseRoute(tx, address, { isAnnounced: false, isLocal: false, class: route.protocol })
 }
 
-function releaseRoute(tx: Transaction, address: Address, change: Partial<Route>): void {
+function releaseRoute(tx: Transaction, address: Address, change: RouteChange): void {
   const route = tx.route(address)
   if (!route) return
   tx.putRoute(route, change)
@@ -766,7 +748,7 @@ function connectionClosed(tx: Transaction, id: FeedId, jitter: Jitter): void {
   if (route && connection.direction === 'outbound') {
     const wasOurs = connection.status === 'closing' || connection.closeReason !== null
     const { stableMs, briefMs } = tx.options
-    const change: { -readonly [K in keyof Route]?: Route[K] } = {
+    const change: { -readonly [K in keyof RouteChange]: RouteChange[K] } = {
       lastConnectionTime: tx.at,
       duration: addToStats(route.duration, lasted),
     }

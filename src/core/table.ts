@@ -10,6 +10,7 @@ import { InvariantError } from './errors'
 import { turnAtOf } from './merit'
 import type { Options } from './options'
 import { compareReady, compareRoutesOfPeer, compareWaiting, isLow, tierOfPeer } from './rank'
+import { changeRoute, type RouteChange } from './records'
 import { byText, emptyTree, type Tree } from './tree'
 import type {
   Address,
@@ -349,7 +350,7 @@ export class Transaction {
    * Puts a record; its derived fields (queue, tier, dueAt unless deferred) are made to fit the peer. Identity is kept when
    * nothing changes.
    */
-  putRoute(route: Route, change: Partial<Route> = {}): Route {
+  putRoute(route: Route, change: RouteChange = {}): Route {
     const peer = this.peer(route.peer)
     if (!peer) throw new InvariantError(`route ${route.address} without its peer`)
     const draft = this.routeDraft(route.address)
@@ -362,15 +363,7 @@ export class Transaction {
     const dueAt = change.dueAt !== undefined ? Math.max(change.dueAt, floor) : floor
     const { tie } = peer
     const turnAt = turnAtOf(this.options, peer)
-    const isFitting =
-      route === draft.now &&
-      route.queue === queue &&
-      route.tier === tier &&
-      route.dueAt === dueAt &&
-      route.tie === tie &&
-      route.turnAt === turnAt &&
-      isIn(change, route)
-    const after: Route = isFitting ? route : { ...route, ...change, queue, tier, dueAt, tie, turnAt }
+    const after = changeRoute(route, { ...change, queue, tier, dueAt, tie, turnAt })
     draft.now = after
     this.touch(draft)
     this.touched.add(after.peer)
@@ -546,12 +539,6 @@ export class Transaction {
     else if (this.base.changedPeers.length === 0) this.next.changedPeers = this.base.changedPeers
     return this.next
   }
-}
-
-function isIn(change: Partial<Route>, route: Route): boolean {
-  for (const name of Object.keys(change) as (keyof Route)[])
-    if (name !== 'dueAt' && change[name] !== route[name]) return false
-  return true
 }
 
 /** When `plan` must look at a peer that is not idle. */

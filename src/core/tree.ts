@@ -7,7 +7,7 @@ import BTree from 'sorted-btree'
 export type Tree<K, V> = BTree<K, V>
 
 export function byText(a: string, b: string): number {
-  return a < b ? -1 : a > b ? 1 : 0
+  return a === b ? 0 : a < b ? -1 : 1
 }
 
 /** An empty tree, ordered by `compare`. */

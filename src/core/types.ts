@@ -3,6 +3,7 @@
  * field; nothing here has behaviour. Everything is plain, immutable data, so a state and a time replay a decision.
  */
 import type { Merit } from './merit'
+import type { ErrorLog } from './records'
 import type { Tree } from './tree'
 
 /** A feed id in canonical form: `@<base64 of 32 bytes>=.ed25519`. */
@@ -82,6 +83,7 @@ export interface RankKey {
 
 export type RouteData = { readonly [name: string]: unknown }
 
+/** A record of records.ts, which makes and copies them: most fields are read through it, so spreading one loses them. */
 export interface Route extends RankKey {
   readonly peer: FeedId
   readonly protocol: string
@@ -114,8 +116,9 @@ export interface Route extends RankKey {
   readonly backoffStep: number
   /** Earliest next dial by backoff alone. 0: none. Always finite. */
   readonly nextAttemptAt: EpochMs
-  /** The last five failures, newest last. */
+  /** The last five failures, newest last. Put together when it is asked for; `errorLog` is how they are kept. */
   readonly errors: readonly RouteError[]
+  readonly errorLog: ErrorLog
   /** When a signal last lifted the backoff; at most once per 10 s. */
   readonly lastSignalAt: EpochMs
   /** How long connections by this route lasted, in ms; null before the first. */
@@ -229,7 +232,7 @@ export interface Suspect {
   readonly backoffStep: number
   readonly nextAttemptAt: EpochMs
   readonly lastErrorTime: EpochMs
-  readonly errors: readonly RouteError[]
+  readonly errorLog: ErrorLog
   /** When it failed. */
   readonly at: EpochMs
   /** Nothing of the layer was connected when it failed, so that the next success there says that the layer was the cause. */

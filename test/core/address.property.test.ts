@@ -4,7 +4,16 @@ import multiserverAddress = require('multiserver-address')
 import ssbRef = require('ssb-ref')
 import test = require('tape')
 
-import { hostKey, isFeedId, isStrangerSafe, parseAddress, parseFeedId, splitAddress } from '../../src/core/address'
+import {
+  hostKey,
+  hostKeyOf,
+  isFeedId,
+  isStrangerSafe,
+  parseAddress,
+  parseFeedId,
+  portalOf,
+  splitAddress,
+} from '../../src/core/address'
 import { InvalidAddressError } from '../../src/core/errors'
 import type { ParsedRoute } from '../../src/core/types'
 
@@ -145,6 +154,8 @@ test('every route keeps the promises of its type', (t) => {
       if ((host === null) !== (port === null)) throw new Error('half a destination')
       if (host === null && hostKey(route) !== null) throw new Error('a host key without a host')
       if (host !== null && (scope === null || hostKey(route) !== `${host}:${port}`)) throw new Error('no scope')
+      if (hostKeyOf(route.address) !== hostKey(route)) throw new Error(`${hostKeyOf(route.address)} from the address`)
+      if (portalOf(route.address) !== portal) throw new Error(`the room ${portalOf(route.address)} from the address`)
       if (host !== null && !/^[a-z0-9._:-]+(?:%[\w.-]+)?$/.test(host)) throw new Error('a strange host')
       if (port !== null && !(Number.isInteger(port) && port > 0 && port < 65536)) throw new Error('no port')
       if ((portal !== null) !== (route.protocol === 'tunnel')) throw new Error('portal')

@@ -1,7 +1,7 @@
 /** Every accepted form with the exact route it gives, every rejection, and hostile values of all kinds. */
 import test = require('tape')
 
-import { hostKey, isFeedId, isStrangerSafe, parseAddress, parseFeedId } from '../../src/core/address'
+import { hostKey, hostKeyOf, isFeedId, isStrangerSafe, parseAddress, parseFeedId } from '../../src/core/address'
 import { ConnectionManagerError, InvalidAddressError } from '../../src/core/errors'
 import type { ParsedRoute, Scope } from '../../src/core/types'
 
@@ -728,6 +728,12 @@ test('one destination has one host key, however it is written and whatever trans
     `ws:127.1${A}`.replace('127.1', '//127.1'),
     `onion:127.0.0.1.:80${A}`,
   ]
+  t.deepEqual(
+    same.map((address) => hostKeyOf(parseAddress(address)[0]!.address)),
+    keys(same),
+    'from the canonical address alone, too',
+  )
+  t.equal(hostKeyOf(`soon:[::1]:80${A}`), '::1:80', 'of a transport that is not known yet')
   t.deepEqual(keys([...same, `net:::ffff:127.0.0.1:80~shs:${BOB}`]), Array(5).fill('127.0.0.1:80'))
   t.deepEqual(keys([`net:::1:80${A}`, `ws://[0::1]${A}`]), ['::1:80', '::1:80'])
   t.deepEqual(keys([TUNNEL.address, BLUETOOTH.address, `dht:x${A}`, `unix:/a${A}`]), [null, null, null, null])

@@ -45,9 +45,16 @@ function withPeer(state: State, name: string, change: Partial<Peer>): State {
   return { ...state, peers, active }
 }
 
+/** A broken copy of a record; the fields of some are read through their prototype. */
+function brokenRoute(route: Route, change: Partial<Route>): Route {
+  const copy: Route = Object.create(Object.getPrototypeOf(route), Object.getOwnPropertyDescriptors(route))
+  for (const [name, value] of Object.entries(change)) Object.defineProperty(copy, name, { value, writable: true })
+  return copy
+}
+
 function withRoute(state: State, label: string, change: Partial<Route>): State {
   const route = state.routes.get(addressOf(label))!
-  const after = { ...route, ...change }
+  const after = brokenRoute(route, change)
   const inIndex = (tree: Tree<Route, Route>) =>
     changed(tree, (copy) => {
       if (!copy.has(route)) return
@@ -175,13 +182,13 @@ const FAULTS: readonly (readonly [string, RegExp, (state: State) => State])[] = 
   [
     'an old record in an index',
     /old record of net:idle/,
-    (s) => ({ ...s, ready: changed(s.ready, (copy) => copy.set(only(s.ready), { ...only(s.ready) })) }),
+    (s) => ({ ...s, ready: changed(s.ready, (copy) => copy.set(only(s.ready), brokenRoute(only(s.ready), {}))) }),
   ],
   [
     'an index entry of nobody',
     /index entries for/,
     (s) => {
-      const ghost = { ...only(s.ready), address: 'net:ghost' }
+      const ghost = brokenRoute(only(s.ready), { address: 'net:ghost' })
       return { ...s, ready: changed(s.ready, (copy) => copy.set(ghost, ghost)) }
     },
   ],
@@ -303,8 +310,8 @@ function withClass(state: State, change: object): State {
 /** Two entries, of which the first was made to come last after it had gone in. */
 function disordered(state: State): State['ready'] {
   const copy = state.ready.clone()
-  const a = { ...only(state.ready), tier: 0 }
-  const b = { ...only(state.ready), tier: 1 }
+  const a = brokenRoute(only(state.ready), { tier: 0 })
+  const b = brokenRoute(only(state.ready), { tier: 1 })
   copy.set(a, a)
   copy.set(b, b)
   ;(a as { tier: number }).tier = 9

@@ -8,6 +8,7 @@ import { parseAddress } from '../../src/core/address'
 import { backoffCeiling, clampAttempt } from '../../src/core/backoff'
 import { StoredStateError } from '../../src/core/errors'
 import { DEFAULT_OPTIONS } from '../../src/core/options'
+import { changeRoute } from '../../src/core/records'
 import { initialState, reduce, replay } from '../../src/core/reducer'
 import { fromSnapshot, parseSnapshot, type Snapshot, stringifySnapshot, toSnapshot } from '../../src/core/snapshot'
 import type { State } from '../../src/core/table'
@@ -175,7 +176,10 @@ for (const { title, actions, peers } of KEPT)
 
 test('snapshot: figures that JSON cannot write do not cost the route', (t) => {
   const state = stateAfter(added(report(addressOf(1))))
-  const route = { ...state.routes.get(addressOf(1))!, nextAttemptAt: Number.NaN, errorCount: Number.POSITIVE_INFINITY }
+  const route = changeRoute(state.routes.get(addressOf(1))!, {
+    nextAttemptAt: Number.NaN,
+    errorCount: Number.POSITIVE_INFINITY,
+  })
   const all = state.routes.clone()
   all.set(addressOf(1), route)
   const broken: State = { ...state, routes: all }
