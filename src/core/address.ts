@@ -195,6 +195,16 @@ export function portalOf(address: Address): FeedId | null {
 
 const TUNNEL_START = 'tunnel:'.length
 
+/**
+ * How the canonical addresses begin that lead to the same host and port by the same transport. They stand together where
+ * addresses are in order.
+ */
+export function destinationStarts(address: Address): readonly string[] {
+  const web = /^wss?:\/\/[^/~]*/.exec(address)
+  if (web) return [`${web[0]}~`, `${web[0]}/`]
+  return [address.slice(0, address.indexOf('~') + 1)]
+}
+
 /** The first protocol of an address and what stands between it and the first `~`, escapes and all. */
 function headOf(address: Address): readonly [protocol: string, rest: string] {
   const colon = address.indexOf(':')

@@ -10,7 +10,7 @@
 import { backoffCeiling, backoffDelay, clampAttempt, MAX_STEP } from './backoff'
 import { dialTimeout } from './options'
 import type { State, Transaction } from './table'
-import { occupancyOf, openQueues, queueStart } from './table'
+import { isHostShared, occupancyOf, openQueues, queueStart } from './table'
 import { byText, emptyTree } from './tree'
 import type { Address, DurationMs, EpochMs, FeedId, Jitter, Layer, Peer, Route, Suspect } from './types'
 
@@ -97,7 +97,8 @@ export function layersDownAbove(state: Pick<State, 'layers'>, route: Route): rea
   if (needsResolver(route)) keys.push(RESOLVER)
   keys.push(transportLayer(route.protocol))
   if (route.portal !== null) keys.push(portalLayer(route.portal))
-  if (route.hostKey !== null) keys.push(hostLayer(route.hostKey))
+  const { hostKey } = route
+  if (hostKey !== null) keys.push(hostLayer(hostKey))
   const down: Layer[] = []
   for (const key of keys) {
     const layer = isDown(state, key)
@@ -289,7 +290,8 @@ export function connectionWorks(tx: Transaction, id: FeedId, route: Route | unde
   if (needsResolver(route)) layerWorks(tx, RESOLVER)
   layerWorks(tx, transportLayer(route.protocol))
   if (route.portal !== null) layerWorks(tx, portalLayer(route.portal))
-  if (route.hostKey !== null) layerWorks(tx, hostLayer(route.hostKey))
+  const { hostKey } = route
+  if (hostKey !== null) layerWorks(tx, hostLayer(hostKey))
 }
 
 /** The system says that there is no link. */
@@ -407,14 +409,15 @@ function chargePortal(tx: Transaction, { route, startedAt }: Charge): string | n
 }
 
 function chargeHost(tx: Transaction, { route, failure, startedAt }: Charge): string | null {
-  if (route.hostKey === null) return null
-  const key = hostLayer(route.hostKey)
+  const { hostKey } = route
+  if (hostKey === null) return null
+  const key = hostLayer(hostKey)
   if (failure.code === null || !HOST_CODES.has(failure.code)) {
     if (hasAnswered(failure)) layerWorks(tx, key)
     return null
   }
   // One route alone cannot tell the host's fault from its own.
-  if ((tx.before.hosts.get(route.hostKey)?.routeCount ?? 0) < 2) return null
+  if (!isHostShared(tx.before.routes, route.address)) return null
   const known = layerOf(tx, key)
   if (!known) return null
   const layer = withSuspect(known, route, tx.at)

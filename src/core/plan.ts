@@ -2,6 +2,7 @@
  * What to open, close and give up now: `plan(state, now)`. Pure, and computed from the state alone, so that a lost event
  * strands nobody and planning twice does no harm. Costs grow with what is due, not with the size of the table.
  */
+import { hostKeyOf } from './address'
 import { isAnythingConnected, isDown, LINK, layerHolds, layersDownAbove, probeEndsAt } from './blame'
 import { isStranger, rateOf } from './merit'
 import { dialTimeout, slotsMax } from './options'
@@ -378,15 +379,18 @@ function whyNot(draft: Draft, route: Route, peer: Peer, cause: DialCause): Refus
     if (until > now)
       return { reason: key === LINK ? 'offline' : 'transportDown', until, message: `${key} is down and being probed` }
   }
-  const isHostTaken =
-    route.hostKey !== null && draft.dials.some((each) => state.routes.get(each.address)?.hostKey === route.hostKey)
-  if (isHostTaken && !isVouchedFor(route, peer)) {
+  if (draft.dials.length > 0 && !isVouchedFor(route, peer) && isHostTaken(draft, route)) {
     const until = now + state.options.hostWindowMs
     return { reason: 'hostThrottled', until, message: 'being dialed for another peer' }
   }
   const refused = whyNotDial(state, route, peer, now, cause)
   if (refused || cause !== 'schedule' || wantedIn(draft, route.class) > 0) return refused
   return { reason: 'slotsFull', until: null, message: 'no slot is left' }
+}
+
+function isHostTaken({ dials }: Draft, route: Route): boolean {
+  const { hostKey } = route
+  return hostKey !== null && dials.some(({ address }) => hostKeyOf(address) === hostKey)
 }
 
 /** The routes of a queue in the order in which they are to be tried. */

@@ -25,7 +25,7 @@ import { dialTimeout, slotsMax } from './options'
 import { isFeeler, isLow, tierOf, USER, worstRouteFirst } from './rank'
 import { makeRoute, type RouteChange } from './records'
 import { addToStats } from './stats'
-import { attemptsOf, IDLE, initialState, occupancyOf, type State, Transaction } from './table'
+import { attemptsOf, IDLE, initialState, isHostShared, occupancyOf, type State, Transaction } from './table'
 import type { Address, Attempt, Connection, FeedId, InitialSync, Jitter, Peer, Priority, Route } from './types'
 
 /** Routes that fall due together become ready in portions: one event stays bounded, and `plan` asks for the rest. */
@@ -332,7 +332,7 @@ function removeRoute(tx: Transaction, address: Address): void {
   if (!route) return
   const peer = tx.peer(route.peer)
   tx.removeRoute(route)
-  if (route.hostKey !== null && !tx.state.hosts.get(route.hostKey)?.routeCount) tx.dropLayer(hostLayer(route.hostKey))
+  if (!tx.root.layers.isEmpty) forgetHost(tx, route)
   if (!peer) return
   const present = tx.peer(route.peer) ?? peer
   const connection = present.connection
@@ -352,6 +352,12 @@ function removeRoute(tx: Transaction, address: Address): void {
   }
   settleRequest(tx, route.peer)
   forgetIfEmpty(tx, route.peer)
+}
+
+/** What we think of a host goes with the last route that names it. */
+function forgetHost(tx: Transaction, { address, hostKey }: Route): void {
+  if (hostKey === null || !tx.root.layers.has(hostLayer(hostKey))) return
+  if (!isHostShared(tx.state.routes, address)) tx.dropLayer(hostLayer(hostKey))
 }
 
 /** Whoever announced a route does not see it any more: it is local no longer, and goes unless it is stored or in use. */
@@ -527,10 +533,9 @@ function dialStarted(tx: Transaction, action: Extract<Action, { type: 'dial/star
         ? { ...connection, attempts: [...connection.attempts, attempt] }
         : { status: 'dialing', since: tx.at, attempts: [attempt], tried: [] },
   })
-  if (route.hostKey !== null) {
-    const host = tx.before.hosts.get(route.hostKey)
-    if (host) tx.putHost(route.hostKey, { ...host, lastDialAt: tx.at })
-  }
+  const { hostKey } = route
+  if (hostKey !== null) tx.putHost(hostKey, tx.at)
+  tx.sweepHosts()
   probeStarted(tx, route)
   if (action.cause === 'schedule' && isTrackable(tx, route.class)) countDial(tx, route, isFirst)
 }
@@ -869,8 +874,7 @@ function clockSetBack(tx: Transaction): void {
     }
   }
   for (const key of tx.state.hosts.keysArray()) {
-    const host = tx.state.hosts.get(key)
-    if (host && host.lastDialAt > at) tx.putHost(key, { ...host, lastDialAt: at })
+    if ((tx.state.hosts.get(key) ?? 0) > at) tx.putHost(key, at)
   }
   for (const layer of tx.root.layers.valuesArray())
     tx.putLayer({ ...layer, since: Math.min(layer.since, at), retryAt: Math.min(layer.retryAt, at) })

@@ -114,13 +114,14 @@ const GIVEN_SOURCES: ReadonlySet<string> = new Set(['seed', 'invite'])
 
 const hostThrottled: Rule = (context) => {
   const { route, peer, state, now } = context
-  if (isRequest(context) || route.hostKey === null || isVouchedFor(route, peer)) return null
+  if (isRequest(context) || state.hosts.isEmpty || isVouchedFor(route, peer)) return null
   // Asked for by name: as good as somebody's word for it.
   if (context.cause === 'initialSync' && state.initialSync?.peer === peer.id) return null
-  const host = state.hosts.get(route.hostKey)
-  if (!host || host.lastDialAt === 0) return null
-  const until = host.lastDialAt + state.options.hostWindowMs
-  return until > now ? refusal('hostThrottled', `${route.hostKey} was dialed less than a minute ago`, until) : null
+  const { hostKey } = route
+  const dialedAt = hostKey === null ? undefined : state.hosts.get(hostKey)
+  if (dialedAt === undefined) return null
+  const until = dialedAt + state.options.hostWindowMs
+  return until > now ? refusal('hostThrottled', `${hostKey} was dialed less than a minute ago`, until) : null
 }
 
 const transportDown: Rule = (context) => {

@@ -6,6 +6,7 @@
  * Trees are shared between states: a transaction clones a tree before its first write (O(1), copy on write), so states that
  * were handed out stay as they were.
  */
+import { destinationStarts } from './address'
 import { InvariantError } from './errors'
 import { turnAtOf } from './merit'
 import type { Options } from './options'
@@ -19,7 +20,6 @@ import type {
   Connection,
   EpochMs,
   FeedId,
-  HostRecord,
   InitialSync,
   Layer,
   Occupancy,
@@ -49,9 +49,13 @@ export interface State {
   readonly outbound: Tree<FeedId, undefined>
   readonly requests: Tree<FeedId, Request>
   readonly layers: Tree<string, Layer>
-  readonly hosts: Tree<string, HostRecord>
-  /** Hosts that no route names any more and that were dialed within the window: naming them again is no way around it. */
-  readonly leftHosts: readonly string[]
+  /**
+   * When a host and port was last dialed, whether or not a route names it still: to name it again is no way around the
+   * throttle. What was dialed before the window is looked for and dropped as others are dialed.
+   */
+  readonly hosts: Tree<string, EpochMs>
+  /** Up to where `hosts` was looked through. */
+  readonly hostsSeen: string
   /** By class; only those that were ever dialed or set, at most `MAX_CLASSES`. */
   readonly classes: { readonly [type: string]: ClassState }
   /** By class, of outbound connections and dials. */
@@ -82,6 +86,7 @@ export const NEW_CLASS: ClassState = {
   nextFeelerAt: 0,
   feelerPauseMs: 60_000,
 }
+const HOSTS_PER_SWEEP = 2
 const NO_OCCUPANCY: Occupancy = { connected: 0, dialing: 0, closing: 0 }
 
 function compareActive(a: Peer, b: Peer): number {
@@ -105,7 +110,7 @@ export function initialState(options: Options, now: EpochMs): State {
     requests: emptyTree(byText),
     layers: emptyTree(byText),
     hosts: emptyTree(byText),
-    leftHosts: [],
+    hostsSeen: '',
     classes: {},
     occupancy: {},
     inboundCount: 0,
@@ -324,26 +329,18 @@ export class Transaction {
     if (this.next.layers.has(key)) this.tree('layers').delete(key)
   }
 
-  putHost(key: string, record: HostRecord): void {
-    this.tree('hosts').set(key, record)
+  putHost(key: string, dialedAt: EpochMs): void {
+    this.tree('hosts').set(key, dialedAt)
   }
 
-  private leaveHost(key: string, host: HostRecord): void {
+  /** Looks at a few and drops those whose window is over; more than are added, so that they cannot pile up. */
+  sweepHosts(): void {
     const earliest = this.at - this.options.hostWindowMs
-    const left: string[] = []
-    for (const each of this.next.leftHosts) {
-      const present = each === key ? undefined : this.next.hosts.get(each)
-      if (!present || present.routeCount > 0) continue
-      if (present.lastDialAt > earliest) left.push(each)
-      else this.tree('hosts').delete(each)
+    for (let i = 0; i < HOSTS_PER_SWEEP; i++) {
+      const next = this.next.hosts.nextHigherPair(this.next.hostsSeen)
+      this.next.hostsSeen = next ? next[0] : ''
+      if (next && next[1] <= earliest) this.tree('hosts').delete(next[0])
     }
-    if (host.lastDialAt > earliest) {
-      left.push(key)
-      this.putHost(key, { ...host, routeCount: 0 })
-    } else {
-      this.tree('hosts').delete(key)
-    }
-    this.next.leftHosts = left
   }
 
   /**
@@ -456,9 +453,6 @@ export class Transaction {
     if (now && isLow(now.tier)) this.next.lowCount++
     if (!now) this.tree('routes').delete(owner.address)
     else this.tree('routes').set(now.address, now)
-    if (before?.hostKey === now?.hostKey) return
-    if (before) this.countHost(before, -1)
-    if (now) this.countHost(now, 1)
   }
 
   /** A record that stays in its index unless it has fallen due meanwhile, or the clock was set back. */
@@ -481,14 +475,6 @@ export class Transaction {
     }
     this.tree('waiting').set(route, route)
     if (route.dueAt < this.next.nothingDueBefore) this.next.nothingDueBefore = route.dueAt
-  }
-
-  private countHost(route: Route, difference: number): void {
-    if (route.hostKey === null) return
-    const host = this.next.hosts.get(route.hostKey) ?? { routeCount: 0, lastDialAt: 0 }
-    const routeCount = host.routeCount + difference
-    if (routeCount > 0) this.putHost(route.hostKey, { ...host, routeCount })
-    else this.leaveHost(route.hostKey, host)
   }
 
   private settlePeer({ before, now }: Draft<Peer>): void {
@@ -578,6 +564,19 @@ export function firstDue(state: Pick<State, 'waiting' | 'options' | 'nothingDueB
     if (head && head.dueAt <= now) return head
   }
   return null
+}
+
+/**
+ * Whether another route leads to the same host and port by the same transport: whether a failure can be told from one of the
+ * host.
+ */
+export function isHostShared(routes: State['routes'], address: Address): boolean {
+  for (const start of destinationStarts(address)) {
+    let pair = routes.nextHigherPair(start)
+    if (pair?.[0] === address) pair = routes.nextHigherPair(address)
+    if (pair?.[0].startsWith(start)) return true
+  }
+  return false
 }
 
 /** When the next route of an open queue falls due; Infinity for never. */

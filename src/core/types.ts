@@ -255,12 +255,6 @@ export interface Layer {
   readonly deferred: Tree<Address, undefined>
 }
 
-export interface HostRecord {
-  /** Routes that name this host and port. */
-  readonly routeCount: number
-  readonly lastDialAt: EpochMs
-}
-
 export interface ClassState {
   /** Share of dials that succeeded, a moving average. */
   readonly successRate: number

@@ -224,26 +224,11 @@ const FAULTS: readonly (readonly [string, RegExp, (state: State) => State])[] = 
   ],
   // Hosts, requests, layers, the rest.
   [
-    'routes of a host',
-    /counts 7 routes, should be 1/,
-    (s) => ({
-      ...s,
-      hosts: changed(s.hosts, (copy) => copy.set('idle.example.com:8008', { routeCount: 7, lastDialAt: 0 })),
-    }),
-  ],
-  [
-    'a host that nothing names',
-    /nothing names it/,
-    (s) => ({ ...s, hosts: changed(s.hosts, (copy) => copy.set('x:1', { routeCount: 0, lastDialAt: 0 })) }),
-  ],
-  ['a host without a record', /has no record/, (s) => ({ ...s, hosts: cleared(s.hosts) })],
-  ['a host left twice', /left twice/, (s) => ({ ...s, leftHosts: ['x:1', 'x:1'] })],
-  [
     'a host dialed at no time',
     /was dialed at/,
     (s) => ({
       ...s,
-      hosts: changed(s.hosts, (copy) => copy.set('idle.example.com:8008', { routeCount: 1, lastDialAt: Number.NaN })),
+      hosts: changed(s.hosts, (copy) => copy.set('idle.example.com:8008', Number.NaN)),
     }),
   ],
   ['a request for a stranger', /who is unknown/, (s) => withRequest(s, 'stranger')],
