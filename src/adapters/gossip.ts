@@ -12,6 +12,7 @@ import { parseAddress, parseFeedId } from '../core/address'
 import { errorInfo, InvalidArgumentError } from '../core/errors'
 import { routesOfPeer } from '../core/plan'
 import { compareRoutesOfPeer } from '../core/rank'
+import { changePeer } from '../core/records'
 import { IDLE, type State } from '../core/table'
 import type { Address, EpochMs, FeedId, ParsedRoute, Peer, Route, Stats } from '../core/types'
 import type { ConnectionManager } from '../manager'
@@ -476,7 +477,7 @@ function isListed(peer: Peer): boolean {
 
 /** A peer as it is when its connection, if it had one, has just ended. */
 function ended(peer: Peer, at: EpochMs): Peer {
-  return { ...peer, connection: IDLE, visitedAt: isUp(peer) ? at : peer.visitedAt }
+  return changePeer(peer, { connection: IDLE, visitedAt: isUp(peer) ? at : peer.visitedAt })
 }
 
 function addressInUse({ connection }: Peer): Address | null {

@@ -20,6 +20,7 @@ import {
   type Turn,
   turnOf,
 } from './rank'
+import { changePeer } from './records'
 import { advance } from './reducer'
 import { dialsWanted, hopeEndsAt, isVouchedFor, whyNotDial } from './refusal'
 import {
@@ -27,6 +28,7 @@ import {
   CLOSING_TIMEOUT_MS,
   firstDue,
   headOfWaiting,
+  IDLE,
   NEW_CLASS,
   nextInRace,
   occupancyOf,
@@ -34,6 +36,7 @@ import {
   queueStart,
   type State,
 } from './table'
+import { byText } from './tree'
 import type {
   ClassState,
   Close,
@@ -212,7 +215,7 @@ function planDialing(draft: Draft, peer: Peer): void {
   if (isLate) return wakeForOutcome(draft)
   const isRequested = state.requests.has(peer.id)
   const cause: DialCause = isRequested ? 'request' : (attemptsOf(peer.connection)[0]?.cause ?? 'schedule')
-  const idle: Peer = { ...peer, connection: { status: 'idle' } }
+  const idle = changePeer(peer, { connection: IDLE })
   for (;;) {
     const next = nextInRace((address) => state.routes.get(address), state.options, peer, isRequested, draft.deferred)
     if (!next) return
@@ -465,15 +468,16 @@ interface Held {
   readonly connection: Connected
 }
 
-/** Connected outbound peers, of one class or of all. */
+/** Connected outbound peers, of one class or of all, by their ids. */
 function held(state: State, name?: string): Held[] {
   const found: Held[] = []
-  for (const id of state.outbound.keys()) {
-    const peer = state.peers.get(id)
-    if (peer?.connection.status !== 'connected') continue
-    if (name === undefined || peer.connection.class === name) found.push({ peer, connection: peer.connection })
+  // Not by way of `outbound`: the records are here already, and few peers are active without being outbound.
+  for (const peer of state.active.keys()) {
+    const { connection } = peer
+    if (connection.status !== 'connected' || connection.direction !== 'outbound') continue
+    if (name === undefined || connection.class === name) found.push({ peer, connection })
   }
-  return found
+  return found.sort((a, b) => byText(a.peer.id, b.peer.id))
 }
 
 /** Asked for by the user, or meant to stay: not the scheduler's to cut for want of room. */

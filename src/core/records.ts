@@ -1,10 +1,23 @@
 /**
- * Route records in a compact form: there may be 100 000 of them, each copied whenever something about it changes. What many
- * routes have in common lies in one object that they share; what happened to a route lies in one that it only has when
- * something did; what its address says is read from the address when it is asked for.
+ * Records of peers and routes in a compact form: there may be 100 000 of them, each copied whenever something about it
+ * changes. What many routes have in common lies in one object that they share; what happened to a route lies in one that it
+ * only has when something did; what its address says is read from the address when it is asked for.
  */
 import { hostKeyOf, portalOf } from './address'
-import type { Address, EpochMs, FeedId, Route, RouteData, RouteError, Scope, Stats } from './types'
+import type { Merit } from './merit'
+import type {
+  Address,
+  Connection,
+  EpochMs,
+  FeedId,
+  Peer,
+  Priority,
+  Route,
+  RouteData,
+  RouteError,
+  Scope,
+  Stats,
+} from './types'
 
 // ---- what is shared ---------------------------------------------------------------------------------------------------
 
@@ -60,6 +73,26 @@ function kindOf(kind: Kind): Kind {
 function shared(text: string): string {
   return texts.get(text, () => text)
 }
+
+const NO_KIND: Kind = {
+  queue: '',
+  tier: 0,
+  protocol: '',
+  class: '',
+  isLocal: false,
+  scope: null,
+  source: '',
+  isStored: false,
+  isAnnounced: false,
+  isAutomatic: true,
+}
+
+/**
+ * In the place of a time in the first record of each class, which is kept. V8 gives the numbers of a field that has only ever
+ * seen numbers a box in each record, zeros too; where the field has once held something else, zeros need none, and records
+ * that are copies of each other share the others. It forgets what it has seen when no such record is left.
+ */
+const NO_NUMBER = null as unknown as number
 
 // ---- what happened ----------------------------------------------------------------------------------------------------
 
@@ -138,6 +171,9 @@ export class ErrorLog {
 const NO_ERRORS: readonly RouteError[] = Object.freeze([])
 
 class Past {
+  static readonly first = new Past(NO_NUMBER, 0, 0, NO_NUMBER, ErrorLog.EMPTY, null, null)
+  static readonly none = new Past(0, 0, 0, 0, ErrorLog.EMPTY, null, null)
+
   constructor(
     readonly lastConnectionTime: EpochMs,
     readonly connectionCount: number,
@@ -149,12 +185,26 @@ class Past {
   ) {}
 }
 
-// ---- the record -------------------------------------------------------------------------------------------------------
+// ---- routes -------------------------------------------------------------------------------------------------------
 
 /** What of a route can be written; the rest is said by its address. */
 export type RouteChange = Partial<Omit<Route, 'address' | 'peer' | 'hostKey' | 'portal'>>
 
 class RouteRecord implements Route {
+  static readonly first = new RouteRecord(
+    '',
+    '',
+    NO_KIND,
+    Past.none,
+    0,
+    0,
+    NO_NUMBER,
+    NO_NUMBER,
+    NO_NUMBER,
+    NO_NUMBER,
+    NO_NUMBER,
+  )
+
   constructor(
     readonly address: Address,
     readonly peer: FeedId,
@@ -231,30 +281,9 @@ class RouteRecord implements Route {
   }
 }
 
-// V8 keeps the numbers of a field that has only ever seen numbers in a box of each record's own, zeros too. A field that has
-// once held something else has small numbers in place, and records that are copies of each other share the others.
-const SOMETHING_ELSE = null as unknown as number
-new Past(SOMETHING_ELSE, 0, 0, SOMETHING_ELSE, ErrorLog.EMPTY, null, null)
-
-const NO_PAST = new Past(0, 0, 0, 0, ErrorLog.EMPTY, null, null)
-const NO_KIND: Kind = {
-  queue: '',
-  tier: 0,
-  protocol: '',
-  class: '',
-  isLocal: false,
-  scope: null,
-  source: '',
-  isStored: false,
-  isAnnounced: false,
-  isAutomatic: true,
-}
-const NO_TIME = SOMETHING_ELSE
-new RouteRecord('', '', NO_KIND, NO_PAST, 0, 0, NO_TIME, NO_TIME, NO_TIME, NO_TIME, NO_TIME)
-
 /** A route that nothing has happened to yet. */
 export function makeRoute(address: Address, peer: FeedId, addedAt: EpochMs, change: RouteChange): Route {
-  return changeRoute(new RouteRecord(address, peer, NO_KIND, NO_PAST, 0, 0, 0, 0, 0, addedAt, 0), change)
+  return changeRoute(new RouteRecord(address, peer, NO_KIND, Past.none, 0, 0, 0, 0, 0, addedAt, 0), change)
 }
 
 /** A copy with other values; the route itself where they are the values that it has. */
@@ -282,20 +311,24 @@ export function changeRoute(route: Route, change: RouteChange): Route {
     addedAt === record.addedAt &&
     nextAttemptAt === record.nextAttemptAt
   if (isSame) return route
-  const { address, peer } = record
   return new RouteRecord(
-    address,
-    peer,
+    record.address,
+    record.peer,
     kind,
     past,
     tie,
     errorCount,
-    turnAt,
-    lastErrorTime,
-    dueAt,
+    inPlace(turnAt),
+    inPlace(lastErrorTime),
+    dueAt === nextAttemptAt ? inPlace(nextAttemptAt) : inPlace(dueAt),
     addedAt,
-    nextAttemptAt,
+    inPlace(nextAttemptAt),
   )
+}
+
+/** A zero that comes out of an object or a sum may have a box of its own. */
+function inPlace(at: EpochMs): EpochMs {
+  return at === 0 ? 0 : at
 }
 
 function changeKind(kind: Kind, change: RouteChange): Kind {
@@ -356,5 +389,89 @@ function changePast({ past, address }: RouteRecord, change: RouteChange): Past {
     duration === past.duration &&
     data === past.data
   if (isSame) return past
-  return new Past(lastConnectionTime, connectionCount, backoffStep, lastSignalAt, errorLog, duration, data)
+  return new Past(
+    inPlace(lastConnectionTime),
+    connectionCount,
+    backoffStep,
+    inPlace(lastSignalAt),
+    errorLog,
+    duration,
+    data,
+  )
+}
+
+// ---- peers ------------------------------------------------------------------------------------------------------------
+
+export const IDLE: Connection = { status: 'idle' }
+const NO_ROUTES: readonly Address[] = Object.freeze([])
+
+class PeerRecord implements Peer {
+  static readonly first = new PeerRecord(
+    '',
+    'MEDIUM',
+    null,
+    false,
+    NO_NUMBER,
+    0,
+    NO_ROUTES,
+    IDLE,
+    NO_NUMBER,
+    NO_NUMBER,
+    null,
+  )
+
+  constructor(
+    readonly id: FeedId,
+    readonly priority: Priority,
+    readonly prioritisedBy: string | null,
+    readonly isLongTerm: boolean,
+    readonly visitedAt: EpochMs,
+    readonly tie: number,
+    /** The only route as it is, as most peers have one. */
+    private readonly addresses: Address | readonly Address[],
+    readonly connection: Connection,
+    readonly heldUntil: EpochMs,
+    readonly timerAt: EpochMs,
+    readonly merit: Merit | null,
+  ) {}
+
+  get routes(): readonly Address[] {
+    return typeof this.addresses === 'string' ? [this.addresses] : this.addresses
+  }
+}
+
+/** A peer of whom nothing is known. */
+export function makePeer(id: FeedId, tie: number): Peer {
+  return new PeerRecord(id, 'MEDIUM', null, false, 0, tie, NO_ROUTES, IDLE, 0, Number.POSITIVE_INFINITY, null)
+}
+
+/** A copy with other values. */
+export function changePeer(peer: Peer, change: Partial<Peer>): Peer {
+  const { id, tie } = peer
+  const {
+    priority = peer.priority,
+    prioritisedBy = peer.prioritisedBy,
+    isLongTerm = peer.isLongTerm,
+    visitedAt = peer.visitedAt,
+    routes = peer.routes,
+    connection = peer.connection,
+    heldUntil = peer.heldUntil,
+    timerAt = peer.timerAt,
+    merit = peer.merit,
+  } = change
+  const [only] = routes
+  const addresses = only !== undefined && routes.length === 1 ? only : routes.length === 0 ? NO_ROUTES : routes
+  return new PeerRecord(
+    id,
+    priority,
+    prioritisedBy,
+    isLongTerm,
+    visitedAt,
+    tie,
+    addresses,
+    connection,
+    heldUntil,
+    timerAt,
+    merit,
+  )
 }

@@ -23,7 +23,7 @@ import { tieOf } from './hash'
 import { credit } from './merit'
 import { dialTimeout, slotsMax } from './options'
 import { isFeeler, isLow, tierOf, USER, worstRouteFirst } from './rank'
-import { makeRoute, type RouteChange } from './records'
+import { makePeer, makeRoute, type RouteChange } from './records'
 import { addToStats } from './stats'
 import { attemptsOf, IDLE, initialState, isHostShared, occupancyOf, type State, Transaction } from './table'
 import type { Address, Attempt, Connection, FeedId, InitialSync, Jitter, Peer, Priority, Route } from './types'
@@ -196,19 +196,7 @@ function handle(tx: Transaction, action: Action): void {
 function ensurePeer(tx: Transaction, id: FeedId): Peer {
   const known = tx.peer(id)
   if (known) return known
-  return tx.putPeer({
-    id,
-    priority: 'MEDIUM',
-    prioritisedBy: null,
-    isLongTerm: false,
-    visitedAt: 0,
-    merit: null,
-    tie: tieOf(tx.options.tieKey, id),
-    routes: [],
-    connection: IDLE,
-    heldUntil: 0,
-    timerAt: Number.POSITIVE_INFINITY,
-  })
+  return tx.putPeer(makePeer(id, tieOf(tx.options.tieKey, id)))
 }
 
 /** Nothing is kept of a peer about whom nothing was said: a stranger cannot fill the table by calling in. */

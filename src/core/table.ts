@@ -11,7 +11,7 @@ import { InvariantError } from './errors'
 import { turnAtOf } from './merit'
 import type { Options } from './options'
 import { compareReady, compareRoutesOfPeer, compareWaiting, isLow, tierOfPeer } from './rank'
-import { changeRoute, type RouteChange } from './records'
+import { changePeer, changeRoute, IDLE, type RouteChange } from './records'
 import { byText, emptyTree, type Tree } from './tree'
 import type {
   Address,
@@ -73,7 +73,7 @@ export interface State {
   readonly changedPeers: readonly FeedId[]
 }
 
-export const IDLE: Connection = { status: 'idle' }
+export { IDLE }
 /** A close that was never confirmed is taken for done after this long: muxrpc confirms within milliseconds. */
 export const CLOSING_TIMEOUT_MS = 5_000
 /** At most this many routes of one peer are dialed at once (go-libp2p: 4 is past the point of gain). */
@@ -356,8 +356,8 @@ export class Transaction {
     const queue = peer.isLongTerm ? '' : (change.class ?? route.class)
     const tier = tierOfPeer(peer)
     const held = peer.isLongTerm ? 0 : peer.heldUntil
-    const floor = Math.max(change.nextAttemptAt ?? route.nextAttemptAt, held)
-    const dueAt = change.dueAt !== undefined ? Math.max(change.dueAt, floor) : floor
+    const floor = later(change.nextAttemptAt ?? route.nextAttemptAt, held)
+    const dueAt = change.dueAt !== undefined ? later(change.dueAt, floor) : floor
     const { tie } = peer
     const turnAt = turnAtOf(this.options, peer)
     const after = changeRoute(route, { ...change, queue, tier, dueAt, tie, turnAt })
@@ -381,7 +381,7 @@ export class Transaction {
   putPeer(peer: Peer, change: Partial<Peer> = {}): Peer {
     const draft = this.peerDraft(peer.id)
     const before = draft.now
-    const after: Peer = { ...peer, ...change }
+    const after = changePeer(peer, change)
     draft.now = after
     this.touch(draft)
     this.touched.add(after.id)
@@ -479,7 +479,7 @@ export class Transaction {
 
   private settlePeer({ before, now }: Draft<Peer>): void {
     const timerAt = now ? timerOf(this.next, now) : 0
-    const after = now && now.timerAt !== timerAt ? { ...now, timerAt } : now
+    const after = now && now.timerAt !== timerAt ? changePeer(now, { timerAt }) : now
     if (after === before) return
     if (after) this.tree('peers').set(after.id, after)
     else if (before) this.tree('peers').delete(before.id)
@@ -498,10 +498,17 @@ export class Transaction {
 
   private count(slot: { readonly class: string; readonly kind: keyof Occupancy }, difference: number): void {
     const present = occupancyOf(this.next, slot.class)
-    const counted = { ...present, [slot.kind]: present[slot.kind] + difference }
+    const counted = {
+      connected: present.connected + (slot.kind === 'connected' ? difference : 0),
+      dialing: present.dialing + (slot.kind === 'dialing' ? difference : 0),
+      closing: present.closing + (slot.kind === 'closing' ? difference : 0),
+    }
+    if (counted.connected + counted.dialing + counted.closing > 0) {
+      this.next.occupancy = { ...this.next.occupancy, [slot.class]: counted }
+      return
+    }
     const { [slot.class]: _, ...others } = this.next.occupancy
-    this.next.occupancy =
-      counted.connected + counted.dialing + counted.closing > 0 ? { ...others, [slot.class]: counted } : others
+    this.next.occupancy = others
   }
 
   /** Routes whose pause is over move from `waiting` to `ready`; at most `limit`, so that one event stays bounded. */
@@ -509,14 +516,19 @@ export class Transaction {
     this.settle()
     if (this.next.nothingDueBefore > this.next.now) return
     let left = limit
-    for (;;) {
-      const due = firstDue(this.next, this.next.now)
-      if (!due) break
-      if (left-- === 0) return
-      this.tree('waiting').delete(due)
-      this.tree('ready').set(due, due)
-    }
-    this.next.nothingDueBefore = nextDueAt(this.next)
+    this.next.nothingDueBefore = Number.POSITIVE_INFINITY
+    for (const queue of openQueues(this.options))
+      for (;;) {
+        const due = headOfWaiting(this.next, queue)
+        if (!due) break
+        if (due.dueAt > this.next.now || left === 0) {
+          this.next.nothingDueBefore = Math.min(this.next.nothingDueBefore, due.dueAt)
+          break
+        }
+        left--
+        this.tree('waiting').delete(due)
+        this.tree('ready').set(due, due)
+      }
   }
 
   commit(): State {
@@ -525,6 +537,11 @@ export class Transaction {
     else if (this.base.changedPeers.length === 0) this.next.changedPeers = this.base.changedPeers
     return this.next
   }
+}
+
+/** As Math.max, and hands on the very number, which records share, in place of an equal one. */
+function later(a: EpochMs, b: EpochMs): EpochMs {
+  return a < b ? b : a
 }
 
 /** When `plan` must look at a peer that is not idle. */
@@ -577,13 +594,6 @@ export function isHostShared(routes: State['routes'], address: Address): boolean
     if (pair?.[0].startsWith(start)) return true
   }
   return false
-}
-
-/** When the next route of an open queue falls due; Infinity for never. */
-function nextDueAt(state: Pick<State, 'waiting' | 'options'>): EpochMs {
-  let at = Number.POSITIVE_INFINITY
-  for (const queue of openQueues(state.options)) at = Math.min(at, headOfWaiting(state, queue)?.dueAt ?? at)
-  return at
 }
 
 /** A key that sorts before every route of a queue, in `ready` and in `waiting`. */

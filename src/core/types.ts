@@ -192,6 +192,7 @@ export interface Closing {
   readonly connectedSince: EpochMs
 }
 
+/** A record of records.ts, as a route is: spreading one loses its `routes`. */
 export interface Peer {
   readonly id: FeedId
   readonly priority: Priority

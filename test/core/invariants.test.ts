@@ -33,9 +33,16 @@ function changed<K, V>(tree: Tree<K, V>, change: (copy: Tree<K, V>) => void): Tr
   return copy
 }
 
+/** A broken copy of a record; some fields are read through its prototype. */
+function broken<T extends Peer | Route>(record: T, change: Partial<T>): T {
+  const copy: T = Object.create(Object.getPrototypeOf(record), Object.getOwnPropertyDescriptors(record))
+  for (const [name, value] of Object.entries(change)) Object.defineProperty(copy, name, { value, writable: true })
+  return copy
+}
+
 function withPeer(state: State, name: string, change: Partial<Peer>): State {
   const peer = state.peers.get(idOf(name))!
-  const after = { ...peer, ...change }
+  const after = broken(peer, change)
   const peers = changed(state.peers, (copy) => copy.set(idOf(name), after))
   const active = changed(state.active, (copy) => {
     if (!copy.has(peer)) return
@@ -45,16 +52,9 @@ function withPeer(state: State, name: string, change: Partial<Peer>): State {
   return { ...state, peers, active }
 }
 
-/** A broken copy of a record; the fields of some are read through their prototype. */
-function brokenRoute(route: Route, change: Partial<Route>): Route {
-  const copy: Route = Object.create(Object.getPrototypeOf(route), Object.getOwnPropertyDescriptors(route))
-  for (const [name, value] of Object.entries(change)) Object.defineProperty(copy, name, { value, writable: true })
-  return copy
-}
-
 function withRoute(state: State, label: string, change: Partial<Route>): State {
   const route = state.routes.get(addressOf(label))!
-  const after = brokenRoute(route, change)
+  const after = broken(route, change)
   const inIndex = (tree: Tree<Route, Route>) =>
     changed(tree, (copy) => {
       if (!copy.has(route)) return
@@ -101,7 +101,7 @@ const FAULTS: readonly (readonly [string, RegExp, (state: State) => State])[] = 
     'a peer of whom nothing is known',
     /nothing is known/,
     (s) => {
-      const nobody = { ...s.peers.get(idOf('idle'))!, id: idOf('x'), routes: [], priority: 'MEDIUM' as const }
+      const nobody = broken(s.peers.get(idOf('idle'))!, { id: idOf('x'), routes: [], priority: 'MEDIUM' })
       return { ...s, peers: changed(s.peers, (copy) => copy.set(nobody.id, nobody)) }
     },
   ],
@@ -182,13 +182,13 @@ const FAULTS: readonly (readonly [string, RegExp, (state: State) => State])[] = 
   [
     'an old record in an index',
     /old record of net:idle/,
-    (s) => ({ ...s, ready: changed(s.ready, (copy) => copy.set(only(s.ready), brokenRoute(only(s.ready), {}))) }),
+    (s) => ({ ...s, ready: changed(s.ready, (copy) => copy.set(only(s.ready), broken(only(s.ready), {}))) }),
   ],
   [
     'an index entry of nobody',
     /index entries for/,
     (s) => {
-      const ghost = brokenRoute(only(s.ready), { address: 'net:ghost' })
+      const ghost = broken(only(s.ready), { address: 'net:ghost' })
       return { ...s, ready: changed(s.ready, (copy) => copy.set(ghost, ghost)) }
     },
   ],
@@ -198,7 +198,7 @@ const FAULTS: readonly (readonly [string, RegExp, (state: State) => State])[] = 
     /active holds an old record/,
     (s) => {
       const peer = s.peers.get(idOf('out'))!
-      return { ...s, active: replaced(s.active, peer, { ...peer }) }
+      return { ...s, active: replaced(s.active, peer, broken(peer, {})) }
     },
   ],
   ['missing among the outbound', /is not in outbound/, (s) => ({ ...s, outbound: cleared(s.outbound) })],
@@ -295,8 +295,8 @@ function withClass(state: State, change: object): State {
 /** Two entries, of which the first was made to come last after it had gone in. */
 function disordered(state: State): State['ready'] {
   const copy = state.ready.clone()
-  const a = brokenRoute(only(state.ready), { tier: 0 })
-  const b = brokenRoute(only(state.ready), { tier: 1 })
+  const a = broken(only(state.ready), { tier: 0 })
+  const b = broken(only(state.ready), { tier: 1 })
   copy.set(a, a)
   copy.set(b, b)
   ;(a as { tier: number }).tier = 9

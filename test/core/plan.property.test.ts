@@ -11,6 +11,7 @@ import test = require('tape')
 import type { Action } from '../../src/core/actions'
 import { checkInvariants } from '../../src/core/invariants'
 import { isEmptyPlan, plan } from '../../src/core/plan'
+import { changePeer } from '../../src/core/records'
 import { advance, initialState, reduce, replay } from '../../src/core/reducer'
 import { dialsWanted, whyNotDial } from '../../src/core/refusal'
 import { attemptsOf, occupancyOf, type State } from '../../src/core/table'
@@ -82,7 +83,7 @@ function checkDial(state: State, now: number, dial: Dial): void {
   if (!route || !peer) throw new Error(`dials ${dial.address}, which is not in the table`)
   must(peer.id === dial.peer, `dials ${dial.address} for another peer`)
   const inFlight = attemptsOf(peer.connection)
-  const refused = whyNotDial(state, route, { ...peer, connection: { status: 'idle' } }, now, dial.cause)
+  const refused = whyNotDial(state, route, changePeer(peer, { connection: { status: 'idle' } }), now, dial.cause)
   const isSecondOfRace = inFlight.some((attempt) => attempt.class === route.class)
   if (refused && !(refused.reason === 'slotsFull' && isSecondOfRace))
     throw new Error(`dials ${nameOf(dial.peer)} although ${refused.reason}: ${refused.message}`)
