@@ -117,8 +117,9 @@ class SsbGossip implements Scheduler {
 
   private befriend(key: string): void {
     const hops = this.log.hops.get(key)
+    if (hops === undefined || hops < 0 || hops > FRIEND_HOPS) return
     const entry = this.gossip?.get(key)
-    if (entry && hops !== undefined && hops >= 0 && hops <= FRIEND_HOPS) this.gossip?.add({ ...entry }, 'friends')
+    if (entry) this.gossip?.add({ ...entry }, 'friends')
   }
 
   gone(route: RouteSpec): void {
