@@ -163,9 +163,13 @@ class Harness {
 const usual = once((setting) => Harness.filled(setting, 'usual'))
 
 async function decide(setting: Setting, isFull: boolean): Promise<Figure> {
-  const { stack, gossip, refill } = await usual(setting)
+  const harness = await usual(setting)
+  const { gossip, refill } = harness
   if (!decision) throw new Error('ssb-gossip is not what it was')
-  if (!isFull) loseFriend(stack, gossip)
+  if (!isFull) {
+    waitForFriends(harness)
+    loseFriend(harness)
+  }
   // Beyond the pause of a group after a change.
   clock.jump(2_000)
   const { connect, disconnect } = gossip
@@ -181,11 +185,24 @@ async function decide(setting: Setting, isFull: boolean): Promise<Figure> {
   return figure
 }
 
+function friendsUp({ stack, gossip }: Harness): FakeRpc[] {
+  return [...stack.open].filter((rpc) => gossip.get(rpc.id)?.source === 'friends')
+}
+
 /** It has quotas for overlapping groups: one friend fewer than that of friends are left. */
-function loseFriend(stack: FakeStack, gossip: Gossip): void {
-  const friends = [...stack.open].filter((rpc) => gossip.get(rpc.id)?.source === 'friends')
+function loseFriend(harness: Harness): void {
+  const friends = friendsUp(harness)
   if (friends.length < FRIENDS_QUOTA) throw new Error(`${friends.length} friends are connected`)
   for (const rpc of friends.slice(FRIENDS_QUOTA - 1)) rpc.end()
+}
+
+/** Goes on until the quota of friends is full: a friend that was lost waits for minutes. */
+function waitForFriends(harness: Harness): void {
+  harness.stack.onDial = (dial) => harness.accept(dial)
+  for (let second = 0; friendsUp(harness).length < FRIENDS_QUOTA; second++) {
+    if (second > 7_200) throw new Error('too few friends are dialed')
+    clock.advance(1000)
+  }
 }
 
 // ---- events -----------------------------------------------------------------------------------------------------------
@@ -245,16 +262,17 @@ async function timeEvents(setting: Setting): Promise<Laps<Event>> {
 
 async function redial(setting: Setting): Promise<{ readonly work: Figure; readonly wait: Figure }> {
   const harness = await usual(setting)
-  const { stack, gossip } = harness
+  const { stack } = harness
   const work: number[] = []
   const wait: number[] = []
   const until = performance.now() + runsOf(setting, 3_000, 1_000, 0)
   for (let run = -1; run < 15 && (run < 3 || performance.now() < until); run++) {
     const dials: FakeDial[] = []
+    waitForFriends(harness)
     stack.onDial = (dial) => dials.push(dial)
     const lostAt = clock.now()
     const elapsed = stopwatch()
-    loseFriend(stack, gossip)
+    loseFriend(harness)
     for (let step = 0; dials.length === 0; step++) {
       if (step > 6_000) throw new Error('nobody is dialed')
       clock.advance(100)
@@ -376,18 +394,22 @@ async function addOne(setting: Setting): Promise<Figure> {
 /** Each new route is looked for among all before it. */
 const LOAD_BUDGET_MS = 3_000
 
+/** What was drawn is not reachable any more. */
+function stackWith(routes: number): FakeStack {
+  const stack = new FakeStack()
+  save(stack, makeWorld(routes))
+  return stack
+}
+
 async function timeLoad(setting: Setting): Promise<{ readonly load: Figure | string; readonly heap: Figure }> {
-  const small = new FakeStack()
-  save(small, makeWorld(100))
-  await open(small, 100)
+  await open(stackWith(100), 100)
   const times: number[] = []
   const heaps: number[] = []
   const startedAt = performance.now()
   const isEnough = (run: number): boolean => run >= 1 && performance.now() - startedAt >= LOAD_BUDGET_MS
   for (let run = 0; run < runsOf(setting, 3, 1) && !isEnough(run); run++) {
-    const stack = new FakeStack()
     const isRead = setting.size <= MAX_READ
-    if (isRead) save(stack, makeWorld(setting.size))
+    const stack = isRead ? stackWith(setting.size) : new FakeStack()
     const bytes = await heapOf(async () => {
       const elapsed = stopwatch()
       const gossip = isRead ? await open(stack, setting.size) : await openWith(stack, makeWorld(setting.size))
