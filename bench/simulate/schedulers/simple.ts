@@ -241,7 +241,7 @@ function moduleOf(name: string, create: (machine: Machine) => Scheduler): Schedu
 }
 
 export const bound = moduleOf('bound', (machine) => new Bound(machine, SECOND))
-export const oracle = moduleOf('oracle', (machine) => new OracleScheduler(machine, SECOND / 4))
+export const oracle = moduleOf('oracle', (machine) => new OracleScheduler(machine, SECOND))
 export const rotation = moduleOf('rotation', (machine) => new Rotation(machine, 3 * MINUTE))
 export const keeper = moduleOf('keeper', (machine) => new Keeper(machine))
 export const greedy = moduleOf('greedy', (machine) => new Greedy(machine))
