@@ -4,7 +4,7 @@ import test = require('tape')
 import { BACKOFF_FLOOR_MS, backoffCeiling, backoffDelay, clampAttempt } from '../../src/core/backoff'
 import { DEFAULT_OPTIONS } from '../../src/core/options'
 import type { Priority } from '../../src/core/types'
-import { DAY, HOUR, MINUTE, SECOND, START, slots, stored, storedPeer, World } from '../support/builders'
+import { DAY, HOUR, idOf, MINUTE, SECOND, START, slots, stored, storedPeer, World } from '../support/builders'
 
 /** As near to 1 as a draw can be. */
 const FULL = 0.999_999_999
@@ -190,7 +190,7 @@ test('an inbound connection that ends says nothing about our routes', (t) => {
   world.now += DEFAULT_OPTIONS.briefMs
   world.close('alice')
   t.deepEqual([world.route('alice').backoffStep, world.route('alice').nextAttemptAt], [3, 0])
-  t.equal(world.peer('alice').visitedAt, world.now, 'but the peer was seen')
+  t.equal(world.state.peers.get(idOf('alice'))?.visitedAt, world.now, 'but the peer was seen')
   t.end()
 })
 

@@ -3,7 +3,7 @@ import test = require('tape')
 
 import { InvariantError } from '../../src/core/errors'
 import { checkInvariants } from '../../src/core/invariants'
-import type { State } from '../../src/core/table'
+import { NEW_CLASS, type State } from '../../src/core/table'
 import type { Tree } from '../../src/core/tree'
 import type { Connection, Layer, Peer, Route } from '../../src/core/types'
 import { addressOf, idOf, MINUTE, SECOND, START, slots, World } from '../support/builders'
@@ -289,7 +289,7 @@ function withLayer(state: State, change: Partial<Layer>): State {
 }
 
 function withClass(state: State, change: object): State {
-  return { ...state, classes: { net: { successRate: 1, dialCount: 0, nextRotationAt: 0, ...change } } }
+  return { ...state, classes: { net: { ...NEW_CLASS, ...change } } }
 }
 
 /** Two entries, of which the first was made to come last after it had gone in. */

@@ -2,7 +2,7 @@
 import test = require('tape')
 
 import { dialsWanted } from '../../src/core/refusal'
-import { CLOSING_TIMEOUT_MS, occupancyOf } from '../../src/core/table'
+import { CLOSING_TIMEOUT_MS, NEW_CLASS, occupancyOf } from '../../src/core/table'
 import {
   DAY,
   HOUR,
@@ -345,8 +345,8 @@ test('as many dials as are expected to fill the free slots, at most twice those 
   ]
   for (const { free, rate, wanted, why } of table) {
     const { state } = World.started(slots({ net: free }))
-    const known = { net: { successRate: rate, dialCount: 0, nextRotationAt: 0 } }
-    t.equal(dialsWanted({ ...state, classes: known }, 'net'), wanted, `${free} free, ${rate}: ${why}`)
+    const known = { net: { ...NEW_CLASS, successRate: rate } }
+    t.equal(dialsWanted({ ...state, classes: known }, 'net', START), wanted, `${free} free, ${rate}: ${why}`)
   }
   t.end()
 })

@@ -459,7 +459,7 @@ test('snapshot: times in the future come down when they are loaded', (t) => {
   })
   t.deepEqual(tables.skipped, [])
   const route = loadedFrom(tables, T0).routes.get(addressOf(1))!
-  t.deepEqual([route.addedAt, route.lastConnectionTime, route.lastErrorTime, route.visitedAt], [T0, T0, T0, T0])
+  t.deepEqual([route.addedAt, route.lastConnectionTime, route.lastErrorTime], [T0, T0, T0])
   t.equal(route.nextAttemptAt, T0 + DEFAULT_OPTIONS.backoffMaxMs.MEDIUM)
   t.end()
 })
@@ -614,7 +614,7 @@ function learned(state: State): object {
         source: route.source,
         tier: route.tier,
         queue: isLongTerm ? '' : route.protocol,
-        visitedAt: route.visitedAt,
+        turnAt: route.turnAt,
         addedAt: route.addedAt,
         lastConnectionTime: route.lastConnectionTime,
         lastErrorTime: route.lastErrorTime,
