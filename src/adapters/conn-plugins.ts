@@ -99,7 +99,7 @@ export function initConn(sbot: Sbot, config: unknown): Conn['api'] {
   known.conn = conn
   mounted.onClose(conn.stop)
   watchName(mounted, 'conn', (api) => (api as { db(): unknown }).db() === conn.api.db())
-  mounted.whenReady(() => {
+  mounted.whenUsable(() => {
     if (!isAutostarted(mounted)) return
     conn.api.start().then(undefined, (error) => debug('autostart: %s', error))
   })

@@ -35,6 +35,8 @@ export interface Mounted {
   readonly api: ReturnType<typeof publicApi>
   /** Calls `fn` when the table has been read and all plugins are loaded; never, if the stack is closed before. */
   whenReady(fn: () => void): void
+  /** As `whenReady`, but once the best of a large table is in: what starts connections waits for this. */
+  whenUsable(fn: () => void): void
   /** Called once, when the stack closes. */
   onClose(stop: () => void): void
   /** The legacy facade; made when it is first asked for. */
@@ -85,25 +87,16 @@ function create(sbot: Sbot, settings: Settings): Mounted {
   onClose(watchReplication({ sbot, manager, clock }))
   onClose(watchNetwork(manager))
 
-  let isReady = false
-  const waiting: (() => void)[] = []
-  const whenReady = (fn: () => void): void => {
-    if (!isReady) waiting.push(fn)
-    else if (!manager.internal.isClosed()) fn()
-  }
-  let isStarted = false
-  const autostart = (): void => {
-    // Once: whoever stops it before all of a large table is in means it.
-    if (isStarted || settings.own.autostart !== true || isOffline(settings)) return
-    isStarted = true
-    manager.connections.start()
-  }
+  const ready = startMoment(manager)
+  const usable = startMoment(manager)
+  usable.when(() => {
+    if (settings.own.autostart === true && !isOffline(settings)) manager.connections.start()
+  })
   const disk = openDisk(sbot, manager, settings, {
-    onUsable: autostart,
+    onUsable: usable.reached,
     onLoaded: () => {
-      isReady = true
-      isolated(autostart)
-      for (const fn of waiting.splice(0)) isolated(fn)
+      usable.reached()
+      ready.reached()
     },
   })
 
@@ -129,7 +122,8 @@ function create(sbot: Sbot, settings: Settings): Mounted {
     manager,
     settings,
     api: publicApi(manager),
-    whenReady,
+    whenReady: ready.when,
+    whenUsable: usable.when,
     onClose,
     hasGossip: () => gossip !== null,
     gossip: () => {
@@ -147,6 +141,22 @@ function create(sbot: Sbot, settings: Settings): Mounted {
       const net = slotsOf(section)
       if (net !== null && !isNamed(settings.own.maxByType, 'net')) manager.connections.setMaxByType({ net })
       return made
+    },
+  }
+}
+
+/** Something that is waited for, and happens once. */
+function startMoment(manager: ConnectionManager) {
+  let isReached = false
+  const waiting: (() => void)[] = []
+  return {
+    when: (fn: () => void): void => {
+      if (!isReached) waiting.push(fn)
+      else if (!manager.internal.isClosed()) fn()
+    },
+    reached: (): void => {
+      isReached = true
+      for (const fn of waiting.splice(0)) isolated(fn)
     },
   }
 }
