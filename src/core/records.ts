@@ -187,8 +187,8 @@ class Past {
 
 // ---- routes -------------------------------------------------------------------------------------------------------
 
-/** What of a route can be written; the rest is said by its address. */
-export type RouteChange = Partial<Omit<Route, 'address' | 'peer' | 'hostKey' | 'portal'>>
+/** What of a route can be written; the rest is said by its address or follows from its peer. Of `dueAt` see table.ts. */
+export type RouteChange = Partial<Omit<Route, 'address' | 'peer' | 'hostKey' | 'portal' | Exclude<keyof Fit, 'dueAt'>>>
 
 class RouteRecord implements Route {
   static readonly first = new RouteRecord(
@@ -286,20 +286,55 @@ export function makeRoute(address: Address, peer: FeedId, addedAt: EpochMs, chan
   return changeRoute(new RouteRecord(address, peer, NO_KIND, Past.none, 0, 0, 0, 0, 0, addedAt, 0), change)
 }
 
-/** A copy with other values; the route itself where they are the values that it has. */
-export function changeRoute(route: Route, change: RouteChange): Route {
+/** The part of a route that follows from its peer and from when it is due: table.ts makes it fit with each change. */
+export interface Fit {
+  readonly queue: string
+  readonly tier: number
+  readonly tie: number
+  readonly turnAt: EpochMs
+  readonly dueAt: EpochMs
+}
+
+/** A copy with other values; the route itself where they are the values that it has. Of `change` all but `dueAt` counts, which is in `fit`. */
+export function changeRoute(route: Route, change: RouteChange, fit: Fit = route): Route {
   const record = route as RouteRecord
-  const kind = changeKind(record.kind, change)
-  const past = changePast(record, change)
-  const {
-    tie = record.tie,
-    errorCount = record.errorCount,
-    turnAt = record.turnAt,
-    lastErrorTime = record.lastErrorTime,
-    dueAt = record.dueAt,
-    addedAt = record.addedAt,
-    nextAttemptAt = record.nextAttemptAt,
-  } = change
+  let { kind, past, errorCount, lastErrorTime, addedAt, nextAttemptAt } = record
+  let isOfKind = false
+  let isOfPast = false
+  // By the names that are there: to ask for each that might be takes longer than all the rest.
+  for (const name in change) {
+    switch (name as keyof RouteChange) {
+      case 'errorCount':
+        errorCount = change.errorCount ?? errorCount
+        break
+      case 'lastErrorTime':
+        lastErrorTime = change.lastErrorTime ?? lastErrorTime
+        break
+      case 'addedAt':
+        addedAt = change.addedAt ?? addedAt
+        break
+      case 'nextAttemptAt':
+        nextAttemptAt = change.nextAttemptAt ?? nextAttemptAt
+        break
+      case 'lastConnectionTime':
+      case 'connectionCount':
+      case 'backoffStep':
+      case 'lastSignalAt':
+      case 'errors':
+      case 'errorLog':
+      case 'duration':
+      case 'data':
+        isOfPast = true
+        break
+      case 'dueAt':
+        break
+      default:
+        isOfKind = true
+    }
+  }
+  const { queue, tier, tie, turnAt, dueAt } = fit
+  if (isOfPast) past = changePast(record, change)
+  if (isOfKind || queue !== kind.queue || tier !== kind.tier) kind = changeKind(kind, change, queue, tier)
   const isSame =
     kind === record.kind &&
     past === record.past &&
@@ -331,10 +366,8 @@ function inPlace(at: EpochMs): EpochMs {
   return at === 0 ? 0 : at
 }
 
-function changeKind(kind: Kind, change: RouteChange): Kind {
+function changeKind(kind: Kind, change: RouteChange, queue: string, tier: number): Kind {
   const {
-    queue = kind.queue,
-    tier = kind.tier,
     protocol = kind.protocol,
     class: routeClass = kind.class,
     isLocal = kind.isLocal,

@@ -87,6 +87,7 @@ export const NEW_CLASS: ClassState = {
   feelerPauseMs: 60_000,
 }
 const HOSTS_PER_SWEEP = 2
+const NO_CHANGE: RouteChange = {}
 const NO_OCCUPANCY: Occupancy = { connected: 0, dialing: 0, closing: 0 }
 
 function compareActive(a: Peer, b: Peer): number {
@@ -183,6 +184,8 @@ export function nextInRace(
 ): { readonly route: Route; readonly at: EpochMs } | null {
   const connection = peer.connection
   if (connection.status !== 'dialing' || connection.attempts.length >= MAX_RACE) return null
+  // The only one is in flight.
+  if (peer.routes.length === 1) return null
   const last = connection.attempts[connection.attempts.length - 1]
   if (!last) return null
   const previous = read(last.address)
@@ -347,7 +350,7 @@ export class Transaction {
    * Puts a record; its derived fields (queue, tier, dueAt unless deferred) are made to fit the peer. Identity is kept when
    * nothing changes.
    */
-  putRoute(route: Route, change: RouteChange = {}): Route {
+  putRoute(route: Route, change: RouteChange = NO_CHANGE): Route {
     const peer = this.peer(route.peer)
     if (!peer) throw new InvariantError(`route ${route.address} without its peer`)
     const draft = this.routeDraft(route.address)
@@ -360,7 +363,7 @@ export class Transaction {
     const dueAt = change.dueAt !== undefined ? later(change.dueAt, floor) : floor
     const { tie } = peer
     const turnAt = turnAtOf(this.options, peer)
-    const after = changeRoute(route, { ...change, queue, tier, dueAt, tie, turnAt })
+    const after = changeRoute(route, change, { queue, tier, tie, turnAt, dueAt })
     draft.now = after
     this.touch(draft)
     this.touched.add(after.peer)
@@ -401,7 +404,7 @@ export class Transaction {
       // What was put off stays so, unless it may matter that we think otherwise of the peer now; what came from the
       // pauses alone is made anew.
       const pause = Math.max(route.nextAttemptAt, before && !before.isLongTerm ? before.heldUntil : 0)
-      this.putRoute(route, isSameToUs && route.dueAt > pause ? { dueAt: route.dueAt } : {})
+      this.putRoute(route, isSameToUs && route.dueAt > pause ? { dueAt: route.dueAt } : NO_CHANGE)
     }
     return after
   }
