@@ -9,6 +9,7 @@ import { isStranger } from './merit'
 import { byText } from './tree'
 import type { ClassState, Peer, Priority, RankKey, Route } from './types'
 
+export const PRIORITIES: readonly Priority[] = ['HIGH', 'MEDIUM', 'LOW', 'BANNED']
 /** By tier. Of LOW ones there are two: those of whom somebody we trust has said so come before mere addresses. */
 export const TIERS: readonly Priority[] = ['HIGH', 'MEDIUM', 'LOW', 'LOW', 'BANNED']
 export const STRANGER_TIER = 3

@@ -6,7 +6,7 @@
 import { isDown, LINK, layerHolds, layersDownAbove, needsLink } from './blame'
 import { slotsMax } from './options'
 import { tierOf } from './rank'
-import { NEW_CLASS, occupancyOf, type State } from './table'
+import { attemptsOf, NEW_CLASS, occupancyOf, type State } from './table'
 import type { Attempt, DialCause, EpochMs, Peer, Refusal, RefusalReason, Route } from './types'
 
 interface Context {
@@ -157,9 +157,10 @@ function hopefulDials(state: State, routeClass: string, now: EpochMs): EpochMs[]
   for (const { timerAt, connection } of state.active.keys()) {
     // Sorted by it: the others are connected.
     if (timerAt === Number.POSITIVE_INFINITY) break
-    if (connection.status !== 'dialing') continue
-    const last = connection.attempts[connection.attempts.length - 1]
-    if (last?.class === routeClass && last.startedAt + hopeMs(last) > now) found.push(last.startedAt + hopeMs(last))
+    const until = Math.max(
+      ...attemptsOf(connection).map((each) => (each.class === routeClass ? each.startedAt + hopeMs(each) : 0)),
+    )
+    if (until > now) found.push(until)
   }
   return found
 }

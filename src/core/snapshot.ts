@@ -15,7 +15,7 @@ import { parseAddress, parseCanonical, parseFeedId } from './address'
 import { describe, type ErrorInfo, errorInfo, StoredStateError, shorten } from './errors'
 import { isPlainObject, isRouteData } from './options'
 import { own } from './own'
-import { TIERS, USER } from './rank'
+import { PRIORITIES, USER } from './rank'
 import type { State } from './table'
 import type {
   Address,
@@ -377,8 +377,9 @@ function readAddress(value: unknown): ParsedRoute {
 
 function readPriority(value: unknown): Priority {
   if (value === undefined) return DEFAULT_PRIORITY
-  const priority = TIERS.find((name) => name === value)
-  if (priority === undefined) throw new Error(`priority: expected one of ${TIERS.join(', ')}, found ${describe(value)}`)
+  const priority = PRIORITIES.find((name) => name === value)
+  if (priority === undefined)
+    throw new Error(`priority: expected one of ${PRIORITIES.join(', ')}, found ${describe(value)}`)
   return priority
 }
 
