@@ -38,8 +38,8 @@ const MUTANTS: readonly Mutant[] = [
   {
     rule: 'strangers: one dial per host and window',
     file: 'core/refusal.ts',
-    from: 'const until = host.lastDialAt + state.options.hostWindowMs',
-    to: 'const until = host.lastDialAt',
+    from: 'const until = dialedAt + state.options.hostWindowMs',
+    to: 'const until = dialedAt',
   },
   {
     rule: 'blame: what a layer explains does not count against the route',

@@ -59,7 +59,9 @@ const texts = new Pool<string>(1_024)
 function kindOf(kind: Kind): Kind {
   const { queue, tier, protocol, isLocal, scope, source, isStored, isAnnounced, isAutomatic } = kind
   const flags = Number(isLocal) + 2 * Number(isStored) + 4 * Number(isAnnounced) + 8 * Number(isAutomatic)
-  const key = `${queue} ${tier} ${protocol} ${kind.class} ${scope} ${flags} ${source}`
+  // With lengths, so that no two kinds have one key, whatever is in their names.
+  const lengths = `${queue.length} ${protocol.length} ${kind.class.length}`
+  const key = `${tier} ${flags} ${scope} ${lengths} ${queue}${protocol}${kind.class}${source}`
   return kinds.get(key, () => ({
     ...kind,
     // One string for each name, so that most comparisons end at the first look.
@@ -109,7 +111,8 @@ const complaints = new Pool<Complaint>(1_024)
 function complaintOf({ message, code }: RouteError, host: string): Complaint {
   const isMarked = host !== '' && message.includes(host) && !message.includes(HOST_MARK)
   const text = isMarked ? message.split(host).join(HOST_MARK) : message
-  return complaints.get(`${isMarked} ${code} ${text}`, () => ({ text, code, isMarked }))
+  const key = `${isMarked} ${code === null ? '' : code.length} ${code ?? ''}${text}`
+  return complaints.get(key, () => ({ text, code, isMarked }))
 }
 
 /** As it stands in the messages of the system: without the port. Empty where there is none. */

@@ -1,0 +1,77 @@
+/** Compact records say what was put into them. */
+import test = require('tape')
+
+import { changePeer, changeRoute, ErrorLog, makePeer, makeRoute } from '../../src/core/records'
+import type { RouteError } from '../../src/core/types'
+import { addressOf, idOf, START } from '../support/builders'
+
+const ADDRESS = addressOf('alice')
+const HOST = 'alice.example.com'
+const error = (message: string, code: string | null = 'X', at = START): RouteError => ({ message, code, at })
+
+const LISTS: readonly (readonly [what: string, errors: readonly RouteError[]])[] = [
+  ['none', []],
+  ['one', [error('no answer')]],
+  ['one that names the host', [error(`connect ECONNREFUSED ${HOST}:8008`, 'ECONNREFUSED')]],
+  ['one that names the host twice', [error(`${HOST}: ${HOST}`)]],
+  ['one without a code', [error('x', null)]],
+  ['one with the text of a code', [error('x', 'null')]],
+  ['one with the mark in it', [error(`\u0000 ${HOST}`)]],
+  ['nothing but the mark', [error('\u0000')]],
+  ['the same again', [error(HOST, 'X', START), error(HOST, 'X', START + 1), error(HOST, 'X', START + 2)]],
+  ['unlike ones', [error('a'), error('a', 'Y'), error(HOST), error('a')]],
+]
+
+for (const [what, errors] of LISTS)
+  test(`errors are read as they were written: ${what}`, (t) => {
+    t.deepEqual(ErrorLog.of(errors, ADDRESS).errorsOf(ADDRESS), errors)
+    let log = ErrorLog.EMPTY
+    for (const each of errors) log = log.with(each, 5, ADDRESS)
+    t.deepEqual(log.errorsOf(ADDRESS), errors, 'one by one, too')
+    t.end()
+  })
+
+test('an error log keeps the last ones', (t) => {
+  const errors = Array.from({ length: 9 }, (_, i) => error(i % 3 === 0 ? 'x' : `y ${HOST}`, null, START + i))
+  let log = ErrorLog.EMPTY
+  for (let i = 0; i < errors.length; i++) {
+    log = log.with(errors[i]!, 5, ADDRESS)
+    t.deepEqual(log.errorsOf(ADDRESS), errors.slice(Math.max(0, i - 4), i + 1))
+  }
+  t.end()
+})
+
+test('a route is copied with what changes, and is itself when nothing does', (t) => {
+  const route = makeRoute(ADDRESS, idOf('alice'), START, { protocol: 'net', class: 'net', source: 'pub' })
+  const { queue, tier, tie, visitedAt, dueAt } = route
+  const changed = changeRoute(
+    route,
+    { errorCount: 3, backoffStep: 2, isStored: true, data: { a: 1 }, nextAttemptAt: START + 5 },
+    { queue: 'net', tier: 1, tie: 7, visitedAt: START, dueAt: START + 5 },
+  )
+  const names = ['errorCount', 'backoffStep', 'isStored', 'data', 'queue', 'tier', 'tie', 'visitedAt', 'dueAt'] as const
+  t.deepEqual(
+    names.map((name) => changed[name]),
+    [3, 2, true, { a: 1 }, 'net', 1, 7, START, START + 5],
+  )
+  t.deepEqual([changed.address, changed.peer, changed.addedAt], [ADDRESS, idOf('alice'), START])
+  t.deepEqual([changed.source, changed.class, changed.isLocal], ['pub', 'net', false], 'the rest is as it was')
+  t.equal(changed.hostKey, `${HOST}:8008`)
+  t.equal(route.errorCount, 0, 'and the first is untouched')
+  const same = changeRoute(changed, { errorCount: 3, isStored: true, source: 'pub', backoffStep: 2 }, changed)
+  t.equal(same, changed)
+  t.equal(changeRoute(route, {}, { queue, tier, tie, visitedAt, dueAt }), route)
+  t.end()
+})
+
+test('a peer has the routes that it was given, however many', (t) => {
+  const peer = makePeer(idOf('alice'), 7)
+  for (const routes of [[], [ADDRESS], [ADDRESS, addressOf('alice/onion')]]) {
+    const changed = changePeer(peer, { routes, isLongTerm: true })
+    t.deepEqual(changed.routes, routes)
+    t.deepEqual(changePeer(changed, { heldUntil: 5 }).routes, routes)
+    t.equal(changed.isLongTerm, true)
+  }
+  t.deepEqual(peer.routes, [])
+  t.end()
+})
