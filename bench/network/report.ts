@@ -48,8 +48,11 @@ export interface Report {
   readonly stuckShare: number
   /** Followers who were off: the time that they have been on since. */
   readonly offline: { readonly pairs: number; readonly medianMs: number | null; readonly p90Ms: number | null }
-  /** Of followers with an hour or more on since the post. */
+  /** Of followers with an hour or more on since the post; and those to whom some path leads, see `pathsOf`. */
   readonly undeliveredShare: number
+  readonly undeliveredWithPathShare: number
+  /** Followers to whom no path leads. */
+  readonly pathlessShare: number
   readonly pubs: {
     readonly connectionsMean: number
     readonly connectionsMax: number
@@ -79,8 +82,20 @@ export interface Report {
     readonly filledShare: number
     readonly spread: Spread
     readonly oldSpread: Spread
+    readonly pathlessShare: number
+    readonly undeliveredShare: number
+    readonly undeliveredWithPathShare: number
     readonly outboundMean: number
   }
+  /** Clients that are always on: of the pubs that they know, by priority, how many they had a connection to in the whole time. */
+  readonly visits: readonly {
+    readonly priority: string
+    readonly pubs: number
+    readonly visitedShare: number
+    /** Since the last time, or the beginning. */
+    readonly medianAgeMs: number | null
+    readonly p95AgeMs: number | null
+  }[]
   readonly outages: readonly OutageReport[]
   readonly doubles: { readonly count: number; readonly longestMs: number }
   readonly violations: readonly string[]
@@ -91,6 +106,7 @@ export function report(world: World): Report {
   const all = world.feeds.flat().filter(({ at }) => at >= 0)
   const counted = all.filter(({ at }) => at >= Math.min(WARM_UP_MS, end / 4) && at <= end - Math.min(LAST_MS, end / 4))
   const old = counted.filter(({ isByNewcomer }) => !isByNewcomer)
+  const paths = pathsOf(world)
   return {
     seed: world.options.seed,
     hours: world.options.hours,
@@ -102,10 +118,13 @@ export function report(world: World): Report {
     onlineSincePassedOn: spreadOf(old, ({ at, firstAt }) => (firstAt ?? Number.POSITIVE_INFINITY) - at),
     stuckShare: share(old, ({ at, firstAt }) => firstAt === null || firstAt - at > 10 * MINUTE),
     offline: offlineOf(world, old),
-    undeliveredShare: undelivered(world, old),
+    undeliveredShare: undelivered(world, old, null),
+    undeliveredWithPathShare: undelivered(world, old, paths),
+    pathlessShare: pathless(world, paths),
     pubs: pubsOf(world),
     clients: clientsOf(world),
-    newcomers: newcomersOf(world, counted),
+    newcomers: newcomersOf(world, counted, paths),
+    visits: visitsOf(world),
     outages: world.outages.map((outage) => outageOf(outage)),
     doubles: world.doubles,
     violations: world.violations,
@@ -156,13 +175,81 @@ function offlineOf(world: World, messages: readonly Message[]): Report['offline'
   return { pairs: delays.length, medianMs: quantile(delays, 0.5), p90Ms: quantile(delays, 0.9) }
 }
 
-function undelivered(world: World, messages: readonly Message[]): number {
+/**
+ * By feed, whom its messages could reach at all: along those who want the feed, where one knows an address of the other. What
+ * they know at the end counts. Nothing that the manager decides can do better.
+ */
+function pathsOf(world: World): ReadonlySet<number>[] {
+  const indexOf = new Map(world.hosts.map(({ id, index }) => [id, index]))
+  const neighbours = world.hosts.map(() => new Set<number>())
+  for (const { index, manager, table } of world.hosts) {
+    const known = manager ? manager.internal.store.getState().routes.valuesArray() : (table?.routes ?? [])
+    for (const each of known) {
+      const other = indexOf.get('route' in each ? each.route.peer : each.peer) as number
+      neighbours[index]?.add(other)
+      neighbours[other]?.add(index)
+    }
+  }
+  return world.feeds.map((_, feed) => {
+    const reached = new Set([feed])
+    for (const each of reached)
+      for (const next of neighbours[each] ?? []) if (world.hosts[next]?.wants[feed] === 1) reached.add(next)
+    return reached
+  })
+}
+
+/** Who was never on knows nobody yet. */
+function wasOn(world: World, index: number): boolean {
+  return world.onlineMs(world.hosts[index] as Host) > 0
+}
+
+function pathless(world: World, paths: readonly ReadonlySet<number>[]): number {
+  const pairs = world.followers.flatMap((followers, feed) =>
+    world.people[feed]?.isNewcomer
+      ? []
+      : followers.filter((each) => wasOn(world, each)).map((follower) => paths[feed]?.has(follower) ?? false),
+  )
+  return share(pairs, (isReached) => !isReached)
+}
+
+function visitsOf(world: World): Report['visits'] {
+  const ages = new Map<string, number[]>()
+  let visited = new Map<string, number>()
+  const now = world.base.now()
+  for (const { person, manager, sessions } of world.hosts) {
+    if (person.habit !== 'always' || person.isNewcomer || !manager || sessions > 1) continue
+    const { routes, peers } = manager.internal.store.getState()
+    for (const route of routes.values()) {
+      const other = world.hosts.find(({ id }) => id === route.peer)
+      if (other?.person.habit !== 'pub') continue
+      const peer = peers.get(route.peer)
+      const priority = peer?.priority ?? 'LOW'
+      const isConnected = peer?.connection.status === 'connected'
+      const lastAt = isConnected ? now : Math.max(route.lastConnectionTime, peer?.visitedAt ?? 0)
+      if (lastAt > 0) visited = visited.set(priority, (visited.get(priority) ?? 0) + 1)
+      const list = ages.get(priority) ?? []
+      list.push(lastAt > 0 ? now - lastAt : world.t)
+      ages.set(priority, list)
+    }
+  }
+  return ['HIGH', 'MEDIUM', 'LOW'].flatMap((priority) => {
+    const list = ages.get(priority) ?? []
+    if (list.length === 0) return []
+    const visitedShare = (visited.get(priority) ?? 0) / list.length
+    return [
+      { priority, pubs: list.length, visitedShare, medianAgeMs: quantile(list, 0.5), p95AgeMs: quantile(list, 0.95) },
+    ]
+  })
+}
+
+function undelivered(world: World, messages: readonly Message[], paths: readonly ReadonlySet<number>[] | null): number {
   let pairs = 0
   let missing = 0
   for (const message of messages)
     message.delay.forEach((delay, at) => {
       const follower = world.hosts[world.followers[message.feed]?.[at] as number] as Host
       if (world.onlineMs(follower) - (message.base[at] as number) < HOUR) return
+      if (paths && !paths[message.feed]?.has(follower.index)) return
       pairs++
       if (Number.isNaN(delay)) missing++
     })
@@ -224,7 +311,11 @@ function clientsOf(world: World): Report['clients'] {
   }
 }
 
-function newcomersOf(world: World, counted: readonly Message[]): Report['newcomers'] {
+function newcomersOf(
+  world: World,
+  counted: readonly Message[],
+  paths: readonly ReadonlySet<number>[],
+): Report['newcomers'] {
   const newcomers = world.hosts.filter(({ person, manager }) => person.isNewcomer && manager)
   const fills = world.fills.filter(({ host, isFirst }) => isFirst && world.people[host]?.isNewcomer).map(({ ms }) => ms)
   const since = world.options.newcomersAtMs
@@ -248,6 +339,24 @@ function newcomersOf(world: World, counted: readonly Message[]): Report['newcome
       () => 0,
     ),
     outboundMean: mean(newcomers.map(({ outbound }) => outbound)),
+    pathlessShare: share(
+      newcomers.flatMap(({ index }) =>
+        (world.followers[index] ?? [])
+          .filter((each) => wasOn(world, each))
+          .map((follower) => paths[index]?.has(follower)),
+      ),
+      (isReached) => isReached !== true,
+    ),
+    undeliveredShare: undelivered(
+      world,
+      recent.filter(({ isByNewcomer }) => isByNewcomer),
+      null,
+    ),
+    undeliveredWithPathShare: undelivered(
+      world,
+      recent.filter(({ isByNewcomer }) => isByNewcomer),
+      paths,
+    ),
   }
 }
 
@@ -301,7 +410,15 @@ export function rowsOf(made: Report): readonly (readonly [string, string])[] {
       'followers that were off: on again for (median, 90 %)',
       `${time(made.offline.medianMs)}, ${time(made.offline.p90Ms)}`,
     ],
-    ['not delivered, though an hour or more on since', percent(made.undeliveredShare)],
+    [
+      'not delivered, though an hour or more on since; to whom a path leads',
+      `${percent(made.undeliveredShare)}; ${percent(made.undeliveredWithPathShare)}`,
+    ],
+    ['followers to whom no path leads', percent(made.pathlessShare)],
+    ...made.visits.map(({ priority, pubs, visitedShare, medianAgeMs, p95AgeMs }): [string, string] => [
+      `always on: ${priority} pubs known, visited ever; last visit, median, 95 %`,
+      `${pubs}, ${percent(visitedShare)}; ${time(medianAgeMs)}, ${time(p95AgeMs)}`,
+    ]),
     [
       'pubs: connections, mean of all; of the busiest; most seen',
       `${count(pubs.connectionsMean)}; ${count(pubs.busiestMean)}; ${pubs.connectionsMax}`,
@@ -336,6 +453,10 @@ export function rowsOf(made: Report): readonly (readonly [string, string])[] {
       `${newcomers.knownRoutesMedian}; ${newcomers.outboundMean.toFixed(2)}`,
     ],
     ['newcomers: 50, 90, 99 % of the followers have a message', spread(newcomers.spread)],
+    [
+      'newcomers: not delivered in an hour; where a path leads; no path',
+      `${percent(newcomers.undeliveredShare)}; ${percent(newcomers.undeliveredWithPathShare)}; ${percent(newcomers.pathlessShare)}`,
+    ],
     ['old members who are always on, the same hours', spread(newcomers.oldSpread)],
     ...made.outages.flatMap((outage): [string, string][] => [
       [
