@@ -110,7 +110,17 @@ export interface Waiter {
   lastError: unknown
 }
 
-const PROBE_TIMEOUT_MS = 5_000
+/** Time for the answer of a connection that lives; several round trips where we know how long one takes. */
+const PROBE_MIN_MS = 1_000
+const PROBE_MAX_MS = 5_000
+const PROBE_ROUND_TRIPS = 4
+/** A timer that is this late was not the only one. */
+const LATE_MS = 200
+
+function probeTimeout(rttMs: number): number {
+  return Math.min(Math.max(PROBE_MIN_MS, PROBE_ROUND_TRIPS * rttMs), PROBE_MAX_MS)
+}
+
 /** A hook that throws, or answers with something else than a priority, vetoes the change. */
 const HOOK_FAILED = 'ERR_HOOK_FAILED'
 /** Of a table that is given as a whole. */
@@ -763,7 +773,13 @@ export function createManager(given: ManagerOptions) {
         if (isAlive || !isSame || connector.get(id) !== handle) return
         dispatch({ type: 'connection/closeRequested', at: now(), peer: id, reason: 'dead' })
       }
-      const timer = clock.setTimeout(() => settle(false), PROBE_TIMEOUT_MS)
+      // Where this process itself was held up, an answer may lie unread: it gets a second chance.
+      const allowedMs = probeTimeout(connection.rtt?.mean ?? 0)
+      const dueAt = now() + allowedMs
+      let timer = clock.setTimeout(() => {
+        if (now() - dueAt < LATE_MS) settle(false)
+        else timer = clock.setTimeout(() => settle(false), allowedMs)
+      }, allowedMs)
       probes.set(id, end)
       Promise.resolve()
         .then(() => probe(handle, id))

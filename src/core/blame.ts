@@ -470,6 +470,11 @@ export function chargeFailure(
   const before = tx.route(address)
   const peer = before && tx.peer(before.peer)
   if (!before || !peer) return 'route'
+  // Begun while we slept or before our network changed: the answer, if there was one, went elsewhere.
+  if (startedAt < tx.root.onlineAt && needsLink(before)) {
+    tx.putRoute(before, { lastErrorTime: tx.at })
+    return 'layer'
+  }
   const charge: Charge = { route: before, failure, startedAt }
   const key =
     chargeLink(tx, charge) ??

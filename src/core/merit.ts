@@ -52,8 +52,14 @@ export function visitPause(options: Options, peer: Pick<Peer, 'priority' | 'prio
 
 const STRANGER_FACTOR = 6
 
-function hasBrought(merit: Merit | null): boolean {
+/** Anything that has not faded yet. */
+export function hasBrought(merit: Merit | null): boolean {
   return merit !== null && merit.messages > 0.1
+}
+
+/** As it is stored: no more digits than anybody needs. */
+export function roundedMerit({ messages, coveredMs, at }: Merit): Merit {
+  return { messages: Math.round(messages * 1000) / 1000, coveredMs: Math.round(coveredMs), at }
 }
 
 /** When the peer's next turn comes; 0 for one that was never connected: at once. */

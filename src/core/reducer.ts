@@ -177,6 +177,7 @@ function handle(tx: Transaction, action: Action): void {
     case 'environment/offline':
       return linkDown(tx)
     case 'environment/online':
+      tx.set({ onlineAt: tx.at })
       layerIsBack(tx, LINK)
       layerIsBack(tx, RESOLVER)
       return probeAll(tx)
@@ -842,6 +843,7 @@ function clockSetBack(tx: Transaction): void {
   const { at } = tx
   tx.set({
     now: at,
+    onlineAt: Math.min(tx.root.onlineAt, at),
     lingering: tx.root.lingering.map((entry) => ({ ...entry, until: Math.min(entry.until, at + LINGER_MS) })),
   })
   for (const peer of tx.state.peers.valuesArray()) {

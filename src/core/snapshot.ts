@@ -13,6 +13,7 @@
 import type { StoredPeer, StoredRoute } from './actions'
 import { parseAddress, parseCanonical, parseFeedId } from './address'
 import { describe, type ErrorInfo, errorInfo, StoredStateError, shorten } from './errors'
+import { hasBrought, type Merit, roundedMerit } from './merit'
 import { isPlainObject, isRouteData } from './options'
 import { own } from './own'
 import { PRIORITIES, USER } from './rank'
@@ -52,6 +53,8 @@ export interface SnapshotPeer {
   readonly prioritisedBy?: string
   readonly isLongTerm?: true
   readonly visitedAt?: EpochMs
+  /** What it brought: see merit.ts. Missing: nothing. */
+  readonly merit?: Merit
 }
 
 export interface SnapshotRoute {
@@ -149,8 +152,9 @@ export function snapshotPeer(state: State, peer: Peer): SnapshotPeer | null {
   }
   const { id, isLongTerm } = peer
   const isPrioritised = isSaid(peer)
-  if (!isPrioritised && !isLongTerm && !(hasRoute && (peer.visitedAt !== visitedAt || peer.priority !== priority)))
-    return null
+  const merit = peer.merit !== null && hasBrought(peer.merit) ? peer.merit : null
+  const isLearned = peer.visitedAt !== visitedAt || peer.priority !== priority || merit !== null
+  if (!isPrioritised && !isLongTerm && !(hasRoute && isLearned)) return null
   const entry: Writable<SnapshotPeer> = { id }
   if (peer.priority !== DEFAULT_PRIORITY) entry.priority = peer.priority
   if (isPrioritised) {
@@ -159,6 +163,7 @@ export function snapshotPeer(state: State, peer: Peer): SnapshotPeer | null {
   }
   if (isLongTerm) entry.isLongTerm = isLongTerm
   if (isWorthKeeping(peer.visitedAt)) entry.visitedAt = peer.visitedAt
+  if (merit) entry.merit = roundedMerit(merit)
   return entry
 }
 
@@ -333,7 +338,22 @@ export function readStoredPeer(entry: Readonly<Record<string, unknown>>): Stored
     prioritisedBy: readPrioritisedBy(entry, priority),
     isLongTerm: readFlag(entry, 'isLongTerm'),
     visitedAt: readTime(entry, 'visitedAt'),
+    merit: readMerit(own(entry, 'merit')),
   }
+}
+
+function readMerit(value: unknown): Merit | null {
+  if (value === undefined) return null
+  if (!isPlainObject(value)) throw new Error(`merit: expected an object, found ${describe(value)}`)
+  const messages = own(value, 'messages')
+  const coveredMs = own(value, 'coveredMs')
+  if (!isAmount(messages)) throw new Error(`merit.messages: expected a number from 0, found ${describe(messages)}`)
+  if (!isAmount(coveredMs)) throw new Error(`merit.coveredMs: expected a number from 0, found ${describe(coveredMs)}`)
+  return { messages, coveredMs, at: readTime(value, 'at') }
+}
+
+function isAmount(value: unknown): value is number {
+  return typeof value === 'number' && value >= 0 && value <= MAX_TIME
 }
 
 /**

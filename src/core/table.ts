@@ -34,6 +34,8 @@ export interface State {
   readonly mode: 'off' | 'on'
   /** We are taking in much: one dial at a time, and nobody makes room. */
   readonly isBusy: boolean
+  /** When we last woke, or our network changed: what was begun before says nothing of anybody else. */
+  readonly onlineAt: EpochMs
   readonly initialSync: InitialSync | null
   readonly peers: Tree<FeedId, Peer>
   readonly routes: Tree<Address, Route>
@@ -100,6 +102,7 @@ export function initialState(options: Options, now: EpochMs): State {
     options,
     mode: 'off',
     isBusy: false,
+    onlineAt: 0,
     initialSync: null,
     peers: emptyTree(byText),
     routes: emptyTree(byText),
@@ -237,7 +240,10 @@ export class Transaction {
   }
 
   /** What handlers write themselves, and nothing that is derived from peers and routes. */
-  get root(): Pick<State, 'mode' | 'isBusy' | 'initialSync' | 'requests' | 'layers' | 'classes' | 'lingering' | 'now'> {
+  get root(): Pick<
+    State,
+    'mode' | 'isBusy' | 'onlineAt' | 'initialSync' | 'requests' | 'layers' | 'classes' | 'lingering' | 'now'
+  > {
     return this.next
   }
 
@@ -295,7 +301,9 @@ export class Transaction {
 
   /** Writes scalars of the root: mode, options, initialSync, … Derived fields are not among them. */
   set(
-    changes: Partial<Pick<State, 'mode' | 'isBusy' | 'initialSync' | 'classes' | 'options' | 'lingering' | 'now'>>,
+    changes: Partial<
+      Pick<State, 'mode' | 'isBusy' | 'onlineAt' | 'initialSync' | 'classes' | 'options' | 'lingering' | 'now'>
+    >,
   ): void {
     // Queues that are looked at from now on may hold what fell due long ago.
     if (changes.options) this.next.nothingDueBefore = 0
