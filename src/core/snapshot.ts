@@ -352,10 +352,6 @@ function readMerit(value: unknown): Merit | null {
   return { messages, coveredMs, at: readTime(value, 'at') }
 }
 
-function isAmount(value: unknown): value is number {
-  return typeof value === 'number' && value >= 0 && value <= MAX_TIME
-}
-
 /**
  * A route of a peer with an entry carries the priority of that entry: a source that is better than what the peer was known
  * for would raise it in the reducer, and a banned peer would be dialable if its routes were loaded first.

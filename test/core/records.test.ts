@@ -43,13 +43,13 @@ test('an error log keeps the last ones', (t) => {
 
 test('a route is copied with what changes, and is itself when nothing does', (t) => {
   const route = makeRoute(ADDRESS, idOf('alice'), START, { protocol: 'net', class: 'net', source: 'pub' })
-  const { queue, tier, tie, visitedAt, dueAt } = route
+  const { queue, tier, tie, turnAt, dueAt } = route
   const changed = changeRoute(
     route,
     { errorCount: 3, backoffStep: 2, isStored: true, data: { a: 1 }, nextAttemptAt: START + 5 },
-    { queue: 'net', tier: 1, tie: 7, visitedAt: START, dueAt: START + 5 },
+    { queue: 'net', tier: 1, tie: 7, turnAt: START, dueAt: START + 5 },
   )
-  const names = ['errorCount', 'backoffStep', 'isStored', 'data', 'queue', 'tier', 'tie', 'visitedAt', 'dueAt'] as const
+  const names = ['errorCount', 'backoffStep', 'isStored', 'data', 'queue', 'tier', 'tie', 'turnAt', 'dueAt'] as const
   t.deepEqual(
     names.map((name) => changed[name]),
     [3, 2, true, { a: 1 }, 'net', 1, 7, START, START + 5],
@@ -60,7 +60,7 @@ test('a route is copied with what changes, and is itself when nothing does', (t)
   t.equal(route.errorCount, 0, 'and the first is untouched')
   const same = changeRoute(changed, { errorCount: 3, isStored: true, source: 'pub', backoffStep: 2 }, changed)
   t.equal(same, changed)
-  t.equal(changeRoute(route, {}, { queue, tier, tie, visitedAt, dueAt }), route)
+  t.equal(changeRoute(route, {}, { queue, tier, tie, turnAt, dueAt }), route)
   t.end()
 })
 
