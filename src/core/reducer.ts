@@ -746,15 +746,16 @@ function connectionClosed(tx: Transaction, id: FeedId, jitter: Jitter): void {
       lastConnectionTime: tx.at,
       duration: addToStats(route.duration, lasted),
     }
-    if (lasted >= stableMs) {
-      change.backoffStep = Math.max(0, route.backoffStep - 1)
-    } else if (!wasOurs) {
-      // Who takes the call and hangs up at once is not called again at network speed.
-      const backoffStep = lasted < briefMs ? Math.min(route.backoffStep + 1, MAX_STEP) : route.backoffStep
+    if (lasted >= stableMs) change.backoffStep = Math.max(0, route.backoffStep - 1)
+    if (!wasOurs) {
+      // Who takes the call and hangs up at once is not called again at network speed. Nor is who ends a long connection: a pub
+      // that restarts ends those of all its clients in the same moment, and would have them all back in the next one.
+      const backoffStep =
+        lasted < briefMs ? Math.min(route.backoffStep + 1, MAX_STEP) : (change.backoffStep ?? route.backoffStep)
       const ceiling = backoffCeiling(tx.options, peer.priority, peer.isLongTerm)
       change.backoffStep = backoffStep
       noteLoss(tx, route)
-      change.nextAttemptAt = tx.at + backoffDelay(tx.options, backoffStep, ceiling, jitter)
+      change.nextAttemptAt = tx.at + backoffDelay(tx.options, lasted < stableMs ? backoffStep : 1, ceiling, jitter)
     }
     tx.putRoute(route, change)
   }

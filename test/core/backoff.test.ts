@@ -140,9 +140,9 @@ test('a success forgets the errors in a row, but not how unstable the route is',
 
 test('a connection that lasted 10 min or more takes a step back', (t) => {
   const table: readonly { lasted: number; step: number; after: number; pause: number; why: string }[] = [
-    { lasted: 10 * MINUTE, step: 4, after: 3, pause: 0, why: 'exactly ten minutes' },
-    { lasted: DAY, step: 4, after: 3, pause: 0, why: 'one step, however long' },
-    { lasted: DAY, step: 0, after: 0, pause: 0, why: 'never below none' },
+    { lasted: 10 * MINUTE, step: 4, after: 3, pause: 2_500, why: 'exactly ten minutes: the pause of a first failure' },
+    { lasted: DAY, step: 4, after: 3, pause: 2_500, why: 'one step, however long' },
+    { lasted: DAY, step: 0, after: 0, pause: 2_500, why: 'never below none' },
     {
       lasted: 10 * MINUTE - 1,
       step: 4,
@@ -210,6 +210,7 @@ test('who calls and is gone within 10 s is not called back at network speed, and
 test('how long connections last is kept in the shape of the old tables', (t) => {
   const world = connectedFor(10 * MINUTE, 0)
   world.close('alice')
+  world.now += DEFAULT_OPTIONS.backoffBaseMs
   world.settle()
   world.connect('alice')
   world.now += 20 * MINUTE
