@@ -259,7 +259,7 @@ export const WORLDS: Readonly<Record<string, Make>> = {
     return b.build({ localSlots: 2 })
   },
 
-  large: (seed, hours = 24) => {
+  large: (seed, hours = 6) => {
     const b = new Builder('large', '5 000 routes with one in twenty alive', seed, hours * HOUR)
     b.content({ feeds: 150, perDay: 6 }, b.pubs({ count: 5_000, alive: 1 / 20 }))
     return b.build()

@@ -7,7 +7,9 @@
  * each with what the route looked like before. It is declared down by the rules below, and its first sign of life refunds
  * all suspects, so that after an outage no peer is worse off than before it.
  */
+
 import { backoffCeiling, backoffDelay, clampAttempt, MAX_STEP } from './backoff'
+import { credit, hasBrought, visitPause } from './merit'
 import { dialTimeout } from './options'
 import type { State, Transaction } from './table'
 import { isHostShared, occupancyOf, openQueues, queueStart } from './table'
@@ -456,6 +458,13 @@ function isAnyUntried(tx: Transaction, layer: Layer): boolean {
   return false
 }
 
+/** Who brought something lately is missed: he is looked for as often as he would be visited. */
+function pauseCeiling(tx: Transaction, peer: Peer): DurationMs {
+  const ceiling = backoffCeiling(tx.options, peer.priority, peer.isLongTerm)
+  if (!hasBrought(peer.merit)) return ceiling
+  return Math.min(ceiling, Math.max(visitPause(tx.options, peer), tx.options.backoffMaxMs.HIGH))
+}
+
 /**
  * Charges a failed dial, begun at `startedAt`, to whom it belongs. The route goes to the end of the order in any case; its
  * count and its backoff grow only if no layer above explains the failure.
@@ -486,7 +495,7 @@ export function chargeFailure(
   const route = tx.route(address) ?? before
   const { message, code } = failure
   const errorLog = route.errorLog.with({ message, code, at: tx.at }, MAX_ERRORS, address)
-  const ceiling = backoffCeiling(tx.options, peer.priority, peer.isLongTerm)
+  const ceiling = pauseCeiling(tx, peer)
   const layer = key === null ? undefined : tx.root.layers.get(key)
   if (layer) {
     const wasProbe = startedAt > layer.since
@@ -494,7 +503,9 @@ export function chargeFailure(
     return 'layer'
   }
   const backoffStep = Math.min(route.backoffStep + 1, MAX_STEP)
-  tx.putRoute(route, {
+  // While it is gone it brings nothing, and less and less is expected of it.
+  if (peer.merit) tx.putPeer(peer, { merit: credit(peer.merit, tx.at, 0) })
+  tx.putRoute(tx.route(address) ?? route, {
     lastErrorTime: tx.at,
     errorLog,
     errorCount: route.errorCount + 1,

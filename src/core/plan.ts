@@ -220,6 +220,8 @@ function planDialing(draft: Draft, peer: Peer): void {
     const next = nextInRace((address) => state.routes.get(address), state.options, peer, isRequested, draft.deferred)
     if (!next) return
     if (next.at > now) return wake(draft, next.at)
+    // A visit to where most likely nobody is costs one dial, not one for each route.
+    if (!isRequested && isFeeler(next.route) && isFull(state, next.route.class)) return
     // When there is room again, an event has said so.
     if (!isRequested && !hasSocketFor(draft, next.route, peer)) return
     const refused = isRequested ? null : whyNot(draft, next.route, idle, cause)
@@ -228,6 +230,10 @@ function planDialing(draft: Draft, peer: Peer): void {
     // Put off past the race, so that this peer's timer does not come round at once.
     putOff(draft, next.route, { ...refused, until: Math.max(refused.until ?? 0, now + REFUSED_IN_RACE_MS) })
   }
+}
+
+function isFull(state: State, name: string): boolean {
+  return occupancyOf(state, name).connected >= slotsMax(state.options, name)
 }
 
 // ---- dials ------------------------------------------------------------------------------------------------------------
@@ -625,21 +631,30 @@ function nextVisit(draft: Draft, name: string): Route | null {
   })
   const { dialCount, nextFeelerAt } = classState(state, name)
   const regular = lanes.filter((lane) => lane.isProven && !lane.hasError)
-  // Who was lost before who is new: he is known to have something.
-  const uncertain = lanes.filter((lane) => lane.isProven && lane.hasError)
-  uncertain.push(...lanes.filter((lane) => !lane.isProven && !isFeelerLane(lane)))
-  const feelers = nextFeelerAt <= now ? rotated(lanes.filter(isFeelerLane), dialCount) : []
-  const order = dialCount % 2 === 0 ? [uncertain, regular] : [regular, uncertain]
+  const lost = lanes.filter((lane) => lane.isProven && lane.hasError)
+  const fresh = lanes.filter((lane) => !lane.isProven && !isFeelerLane(lane))
+  const doubtful = nextFeelerAt <= now ? lanes.filter(isFeelerLane) : []
+  // Every fourth one goes to the closest there are, the others to all by turns.
+  const feelers = dialCount % 4 === 0 ? doubtful : rotated(doubtful, dialCount)
+  const others = dialCount % 4 < 2 ? [lost, fresh] : [fresh, lost]
+  const order = dialCount % 2 === 0 ? [regular, ...others] : [...others, regular]
   for (const group of [feelers, ...order])
     for (const route of group === regular ? earliestOf(state, group) : eachOf(state, group)) {
       if (draft.taken.has(route.peer) || draft.deferred.has(route.address)) continue
       if (group === regular && route.turnAt > now) break
       if (!mayVisit(draft, name)) return null
       const peer = state.peers.get(route.peer)
-      const found = peer && bestRoute(draft, peer, route, 'schedule', true)
+      // A peer that is reached by another route is not lost: it has its turn.
+      if (!peer || (group === lost && routesOfPeer(state, peer).some(isGood))) continue
+      const found = bestRoute(draft, peer, route, 'schedule', true)
       if (found) return found
     }
   return null
+}
+
+/** It worked when it was dialed last. */
+function isGood(route: Route): boolean {
+  return route.lastConnectionTime > 0 && route.errorCount === 0
 }
 
 function isFeelerLane(lane: Lane): boolean {

@@ -532,7 +532,7 @@ function dialStarted(tx: Transaction, action: Extract<Action, { type: 'dial/star
 const NEWCOMER_PACE = 1 / 4
 /** Feelers that fail come at longer and longer intervals, up to `feelerMs`; one that succeeds says that there may be more. */
 const FEELER_MIN_MS = 60_000
-const FEELER_GROWTH = 1.2
+const FEELER_GROWTH = 1.07
 
 function feelerEnded(tx: Transaction, routeClass: string, isSuccess: boolean): void {
   if (!isTrackable(tx, routeClass)) return

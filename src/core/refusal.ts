@@ -146,7 +146,7 @@ export function dialsWanted(state: State, routeClass: string, now: EpochMs): num
   if (free <= 0) return 0
   const known = Object.prototype.hasOwnProperty.call(state.classes, routeClass) ? state.classes[routeClass] : undefined
   // Rounding: 3 / 0.999… is 4 only by the last bit of the average.
-  const expected = Math.ceil(free / (known ?? NEW_CLASS).successRate - 0.01)
+  const expected = Math.max(1, Math.round(free / (known ?? NEW_CLASS).successRate))
   return Math.min(expected, 2 * free + 2) - hopefulDials(state, routeClass, now).length
 }
 
