@@ -39,7 +39,7 @@ const SLEEP_KILLS_MS = 2 * MINUTE
 const RATE = 200
 const CHUNK = 100
 /** So long after the last message, replication says that the peer has nothing more: it takes a look at both clocks. */
-const CAUGHT_UP_MS = 10 * SECOND
+const CAUGHT_UP_MS = MINUTE
 /** Round trips from the dial to a connection that may be used: TCP, two of the handshake, one call. */
 const ROUND_TRIPS = 3
 /** Between two announcements of a local peer; ssb-lan sends one each second. */

@@ -19,9 +19,11 @@ import { memberOf, methodOf } from './members'
 
 export type { ReplicationHost }
 
-/** For rotation: each look costs the remote a clock, and a connection has half an hour in any case. */
-const FIRST_CHECK_MS = 30_000
+/** For rotation: each look costs the remote a clock, and most visits are over before the first. */
+const FIRST_CHECK_MS = 60_000
 const RECHECK_MS = 120_000
+/** Who does not catch up and sends nothing either is asked less and less often. */
+const RECHECK_MAX_MS = 32 * 60_000
 const CHECK_QUIET_MS = 10_000
 const CHECK_TIMEOUT_MS = 15_000
 const TRANSFER_THROTTLE_MS = 1_000
@@ -39,6 +41,7 @@ interface Session {
 interface Visit {
   readonly connection: unknown
   nextCheckAt: EpochMs
+  recheckMs: number
   /** Of the last look; null before it and after a message. */
   remaining: number | null
 }
@@ -70,12 +73,14 @@ export function watchReplication(options: {
 
   // ---- messages -------------------------------------------------------------------------------------------------------
 
-  const authors = new Set<FeedId>()
+  /** How many messages of each came since the last report; `''` for all whose author is not known. */
+  const authors = new Map<FeedId, number>()
   let transferScope: Scope | null = null
 
   const onMessage = (author: FeedId | null): void => {
     if (author === sbot.id || visits.size === 0) return
-    if (authors.size < MAX_AUTHORS) authors.add(author ?? '')
+    const key = author !== null && (authors.size < MAX_AUTHORS || authors.has(author)) ? author : ''
+    authors.set(key, (authors.get(key) ?? 0) + 1)
     if (transferScope) return
     transferScope = openScope()
     transferScope.set(flushTransfers, TRANSFER_THROTTLE_MS)
@@ -87,28 +92,34 @@ export function watchReplication(options: {
     authors.clear()
   }
 
-  /** Of whom ebt receives any of these feeds; null if that is not known. */
-  const sendersOf = (feeds: ReadonlySet<FeedId>): Set<FeedId> | null => {
-    if (feeds.size >= MAX_AUTHORS) return null
-    const senders = new Set<FeedId>()
-    for (const feed of feeds) {
+  /** From whom ebt receives these feeds, and how many of the messages that is; null if that is not known. */
+  const sendersOf = (feeds: ReadonlyMap<FeedId, number>): Map<FeedId, number> | null => {
+    if (feeds.has('')) return null
+    const senders = new Map<FeedId, number>()
+    for (const [feed, count] of feeds) {
       const peers = memberOf(statusOf(feed), 'peers')
       if (typeof peers !== 'object' || peers === null) return null
       for (const id of Object.keys(peers))
-        if (memberOf(memberOf(memberOf(peers, id), 'replicating'), 'rx') === true) senders.add(id)
+        if (memberOf(memberOf(memberOf(peers, id), 'replicating'), 'rx') === true)
+          senders.set(id, (senders.get(id) ?? 0) + count)
     }
     return senders.size > 0 ? senders : null
   }
 
   const flushTransfers = (): void => {
     const senders = sendersOf(authors)
+    let total = 0
+    for (const count of authors.values()) total += count
     endTransfers()
+    // Where nobody knows who sent them, only a peer that is alone can have.
+    const share = visits.size === 1 ? total : 0
     const now = clock.now()
     for (const [id, visit] of [...visits]) {
       if (senders && !senders.has(id)) continue
       visit.remaining = null
+      visit.recheckMs = RECHECK_MS
       visit.nextCheckAt = Math.max(visit.nextCheckAt, now + CHECK_QUIET_MS)
-      internal.transferred(id)
+      internal.transferred(id, senders?.get(id) ?? share)
     }
     arm()
   }
@@ -233,7 +244,8 @@ export function watchReplication(options: {
     scope.end()
     checking = null
     const at = clock.now()
-    visit.nextCheckAt = at + RECHECK_MS
+    visit.nextCheckAt = at + visit.recheckMs
+    visit.recheckMs = Math.min(2 * visit.recheckMs, RECHECK_MAX_MS)
     if (seen.kind === 'measured' && seen.isFresh) {
       // The same gap as two minutes ago, and no message since: the peer holds these back.
       const isDone = seen.remaining === 0 || seen.remaining === visit.remaining
@@ -261,6 +273,7 @@ export function watchReplication(options: {
       visits.set(id, {
         connection: internal.connectionOf(id),
         nextCheckAt: clock.now() + FIRST_CHECK_MS,
+        recheckMs: RECHECK_MS,
         remaining: null,
       })
     }

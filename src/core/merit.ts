@@ -17,6 +17,8 @@ export interface Merit {
   readonly coveredMs: DurationMs
   /** Up to when. */
   readonly at: EpochMs
+  /** When the last of them came. */
+  readonly broughtAt: EpochMs
 }
 
 const HOUR_MS = 3_600_000
@@ -30,10 +32,11 @@ const PRIOR_MS = 2 * HOUR_MS
 
 /** The sums after `count` messages more, or none, up to `at`. */
 export function credit(merit: Merit | null, at: EpochMs, count: number): Merit {
-  if (!merit) return { messages: count, coveredMs: FIRST_COVER_MS, at }
+  if (!merit) return { messages: count, coveredMs: FIRST_COVER_MS, at, broughtAt: count > 0 ? at : 0 }
   const passedMs = Math.max(0, at - merit.at)
   const rest = Math.exp(-passedMs / FADE_MS)
-  return { messages: merit.messages * rest + count, coveredMs: merit.coveredMs * rest + passedMs, at }
+  const messages = merit.messages * rest + count
+  return { messages, coveredMs: merit.coveredMs * rest + passedMs, at, broughtAt: count > 0 ? at : merit.broughtAt }
 }
 
 /** Messages per hour. */
@@ -57,9 +60,15 @@ export function hasBrought(merit: Merit | null): boolean {
   return merit !== null && merit.messages > 0.1
 }
 
+/** Of a clock that was ahead. */
+export function noLater(merit: Merit, at: EpochMs): Merit {
+  if (merit.at <= at) return merit
+  return { ...merit, at, broughtAt: Math.min(merit.broughtAt, at) }
+}
+
 /** As it is stored: no more digits than anybody needs. */
-export function roundedMerit({ messages, coveredMs, at }: Merit): Merit {
-  return { messages: Math.round(messages * 1000) / 1000, coveredMs: Math.round(coveredMs), at }
+export function roundedMerit({ messages, coveredMs, at, broughtAt }: Merit): Merit {
+  return { messages: Math.round(messages * 1000) / 1000, coveredMs: Math.round(coveredMs), at, broughtAt }
 }
 
 /** When the peer's next turn comes; 0 for one that was never connected: at once. */

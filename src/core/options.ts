@@ -84,7 +84,7 @@ export const DEFAULT_OPTIONS: Options = {
   backoffMaxMs: { HIGH: 10 * MINUTE, MEDIUM: 2 * HOUR, LOW: DAY },
   stableMs: 10 * MINUTE,
   briefMs: 10 * SECOND,
-  dwellMs: 10 * MINUTE,
+  dwellMs: 30 * SECOND,
   rotationMinMs: 30 * SECOND,
   rotationMaxMs: 50 * SECOND,
   visitMs: 18 * MINUTE,

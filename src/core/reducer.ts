@@ -20,7 +20,7 @@ import {
   RESOLVER,
 } from './blame'
 import { tieOf } from './hash'
-import { credit } from './merit'
+import { credit, noLater } from './merit'
 import { dialTimeout, slotsMax } from './options'
 import { isFeeler, isLow, tierOf, USER, worstRouteFirst } from './rank'
 import { makePeer, makeRoute, type RouteChange } from './records'
@@ -444,7 +444,7 @@ function loadPeer(tx: Transaction, stored: StoredPeer): void {
   const peer = tx.putPeer(present, {
     isLongTerm: present.isLongTerm || stored.isLongTerm,
     visitedAt: Math.max(present.visitedAt, Math.min(stored.visitedAt, tx.at)),
-    merit: present.merit ?? (stored.merit ? { ...stored.merit, at: Math.min(stored.merit.at, tx.at) } : null),
+    merit: present.merit ?? (stored.merit ? noLater(stored.merit, tx.at) : null),
   })
   // What the user has said since the start is newer than the table.
   if (peer.prioritisedBy !== null) return
@@ -530,6 +530,18 @@ function dialStarted(tx: Transaction, action: Extract<Action, { type: 'dial/star
 }
 
 const NEWCOMER_PACE = 1 / 4
+/** Where fewer visits than this bring anything, they come at longer intervals, up to so many times as long. */
+const GOOD_YIELD = 1 / 4
+const SLOWEST_PACE = 8
+const YIELD_WEIGHT = 1 / 16
+
+function countVisit(tx: Transaction, routeClass: string, hasBrought: boolean): void {
+  if (!isTrackable(tx, routeClass)) return
+  const { visitYield } = tx.classState(routeClass)
+  const next = visitYield + (Number(hasBrought) - visitYield) * YIELD_WEIGHT
+  tx.putClass(routeClass, { visitYield: Math.max(next, GOOD_YIELD / SLOWEST_PACE) })
+}
+
 /** Feelers that fail come at longer and longer intervals, up to `feelerMs`; one that succeeds says that there may be more. */
 const FEELER_MIN_MS = 60_000
 const FEELER_GROWTH = 1.07
@@ -544,13 +556,14 @@ function feelerEnded(tx: Transaction, routeClass: string, isSuccess: boolean): v
 /** Counts a scheduled dial; one beyond the slots is a visit (plan.ts, Rotation), and the next one has to wait. */
 function countDial(tx: Transaction, route: Route, isFirst: boolean): void {
   const { options } = tx
-  const { dialCount, nextRotationAt, nextFeelerAt, feelerPauseMs } = tx.classState(route.class)
+  const { dialCount, visitYield, nextRotationAt, nextFeelerAt, feelerPauseMs } = tx.classState(route.class)
   const isVisit = isFirst && occupancyOf(tx.before, route.class).connected >= slotsMax(options, route.class)
   // No dice: which share of the span it is follows from the peer and the count, which nobody else knows.
   const share = ((route.tie + dialCount * 0x9e3779b1) >>> 0) / 2 ** 32
   const spanMs = options.rotationMinMs + share * (options.rotationMaxMs - options.rotationMinMs)
   // Whoever was never tried may be worth much, and costs nobody his slot while it does not answer.
-  const pauseMs = route.turnAt === 0 && route.errorCount === 0 ? spanMs * NEWCOMER_PACE : spanMs
+  const isNewcomer = route.turnAt === 0 && route.errorCount === 0
+  const pauseMs = spanMs * (isNewcomer ? NEWCOMER_PACE : Math.min(Math.max(GOOD_YIELD / visitYield, 1), SLOWEST_PACE))
   tx.putClass(route.class, {
     dialCount: dialCount + 1,
     nextRotationAt: isVisit ? tx.at + Math.round(pauseMs) : nextRotationAt,
@@ -736,6 +749,8 @@ function connectionClosed(tx: Transaction, id: FeedId, jitter: Jitter): void {
   const connection = peer?.connection
   if (!peer || !connection || (connection.status !== 'connected' && connection.status !== 'closing')) return
   const since = connection.status === 'connected' ? connection.since : connection.connectedSince
+  if (connection.class !== null && connection.cause === 'schedule')
+    countVisit(tx, connection.class, (peer.merit?.broughtAt ?? 0) >= since)
   const lasted = Math.max(0, tx.at - since)
   tx.putPeer(peer, { connection: IDLE, visitedAt: tx.at, merit: credit(peer.merit, tx.at, 0) })
   const route = connection.address === null ? undefined : tx.route(connection.address)
@@ -851,7 +866,7 @@ function clockSetBack(tx: Transaction): void {
     const connection = peer.connection
     const heldUntil = Math.min(peer.heldUntil, at + tx.options.disconnectHoldMs)
     const visitedAt = Math.min(peer.visitedAt, at)
-    const merit = peer.merit && peer.merit.at > at ? { ...peer.merit, at } : peer.merit
+    const merit = peer.merit && noLater(peer.merit, at)
     const present = tx.putPeer(peer, { heldUntil, visitedAt, merit, connection: connectionSetBack(connection, at) })
     for (const route of routesOf(tx, present)) {
       const ceiling = backoffCeiling(tx.options, present.priority, present.isLongTerm)

@@ -349,7 +349,7 @@ function readMerit(value: unknown): Merit | null {
   const coveredMs = own(value, 'coveredMs')
   if (!isAmount(messages)) throw new Error(`merit.messages: expected a number from 0, found ${describe(messages)}`)
   if (!isAmount(coveredMs)) throw new Error(`merit.coveredMs: expected a number from 0, found ${describe(coveredMs)}`)
-  return { messages, coveredMs, at: readTime(value, 'at') }
+  return { messages, coveredMs, at: readTime(value, 'at'), broughtAt: readTime(value, 'broughtAt') }
 }
 
 /**

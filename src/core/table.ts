@@ -84,6 +84,7 @@ export const MAX_RACE = 4
 export const NEW_CLASS: ClassState = {
   successRate: 0.5,
   dialCount: 0,
+  visitYield: 0.5,
   nextRotationAt: 0,
   nextFeelerAt: 0,
   feelerPauseMs: 60_000,

@@ -261,6 +261,8 @@ export interface ClassState {
   readonly successRate: number
   /** Scheduled dials so far; decides whose turn it is (rank.ts). */
   readonly dialCount: number
+  /** Share of its connections that brought anything, a moving average. */
+  readonly visitYield: number
   /** No visit by rotation before this. */
   readonly nextRotationAt: EpochMs
   /** While the class is full, no dial before this to a route that nothing speaks for. */
