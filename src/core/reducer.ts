@@ -462,6 +462,10 @@ function loadRoute(tx: Transaction, stored: StoredRoute): void {
   if (known === undefined && (stored.isAutomatic === false || stored.data))
     tx.putRoute(added, { isAutomatic: stored.isAutomatic ?? true, data: stored.data ?? null })
   if (hasLearned) return
+  // A table with a past: how often feelers succeed in it was learned, and forgotten, before.
+  const { feelerPauseMs } = tx.classState(added.class)
+  if (stored.errorCount > 0 && feelerPauseMs === FEELER_MIN_MS && isTrackable(tx, added.class))
+    tx.putClass(added.class, { feelerPauseMs: tx.options.feelerMs })
   const peer = tx.peer(added.peer)
   const ceiling = peer ? backoffCeiling(tx.options, peer.priority, peer.isLongTerm) : 0
   const lastConnectionTime = Math.min(stored.lastConnectionTime, tx.at)
