@@ -846,9 +846,9 @@ async function visiting(...people: readonly { readonly address: string }[]): Pro
   return w
 }
 
-test('whether a connection has caught up is asked after 30 s, and no more once it has', async (t) => {
+test('whether a connection has caught up is asked after a minute, and no more once it has', async (t) => {
   const w = await visiting(alice)
-  await w.run(28 * SECOND)
+  await w.run(58 * SECOND)
   t.equal(w.remote(alice).calls, 0)
   t.equal(w.connection(alice.id)?.isCaughtUp, false)
   await w.run(3 * SECOND)
@@ -884,7 +884,7 @@ test('at most one clock is asked for at a time, and one that never comes is give
   const w = await visiting(alice, bob, carol)
   for (const each of [alice, bob, carol]) w.remote(each).mode = 'silent'
   const open = (): number => [alice, bob, carol].reduce((sum, each) => sum + w.remote(each).calls, 0)
-  await w.run(30 * SECOND)
+  await w.run(MINUTE)
   t.equal(open(), 1)
   await w.run(15 * SECOND)
   t.equal(open(), 2)
@@ -898,10 +898,31 @@ test('at most one clock is asked for at a time, and one that never comes is give
   t.end()
 })
 
+test('who does not catch up is asked less and less often', async (t) => {
+  const w = await visiting(alice)
+  w.remote(alice).mode = 'silent'
+  const times: number[] = []
+  for (let minute = 1; minute <= 130; minute++) {
+    const before = w.remote(alice).calls
+    await w.run(MINUTE)
+    if (w.remote(alice).calls > before) times.push(minute)
+  }
+  const pauses = times.slice(1).map((at, i) => at - (times[i] ?? 0))
+  t.ok(times.length >= 6 && times.length <= 9, `${times.length} looks in 130 minutes`)
+  const last = pauses[pauses.length - 1] ?? 0
+  t.ok(last >= 32 && last <= 33, `${pauses.join(', ')}: half an hour at last`)
+  t.ok(
+    pauses.every((pause, i) => i === 0 || pause >= Math.min((pauses[i - 1] ?? 0) * 1.7, 32) || i === 1),
+    'about twice as long each time',
+  )
+  w.stop()
+  t.end()
+})
+
 test('indexing and unknown are not caught up', async (t) => {
   const w = await visiting(alice)
   w.indexing.value = 1
-  await w.run(40 * SECOND)
+  await w.run(70 * SECOND)
   t.equal(w.connection(alice.id)?.isCaughtUp, false)
   w.indexing.value = 0
   w.plugins.friends.hops = () => {}
@@ -914,13 +935,17 @@ test('indexing and unknown are not caught up', async (t) => {
 test('messages of others are told to the manager, at most once a second, of those who send them', async (t) => {
   const w = await visiting(alice, bob)
   const told: string[] = []
+  let count = 0
   w.manager.internal.store.subscribe((action) => {
-    if (action.type === 'connection/transferred') told.push(action.peer)
+    if (action.type !== 'connection/transferred') return
+    told.push(action.peer)
+    count += action.count ?? 0
   })
-  const burst = async (author: string, count: number): Promise<string[]> => {
-    for (let i = 0; i < count; i++) {
+  const burst = async (author: string, messages: number): Promise<string[]> => {
+    count = 0
+    for (let i = 0; i < messages; i++) {
       w.arrives(author, i + 1)
-      await w.run(3_000 / count)
+      await w.run(3_000 / messages)
     }
     await w.run(SECOND)
     return told.splice(0)
@@ -931,12 +956,19 @@ test('messages of others are told to the manager, at most once a second, of thos
     anybody.length >= 6 && anybody.length <= 8,
     `${anybody.length} reports of 300 messages in 3 s: both may have sent them`,
   )
+  t.equal(count, 0, 'and so neither gets the credit')
   w.statuses[friend.id] = {
     peers: { [alice.id]: { replicating: { rx: true } }, [bob.id]: { replicating: { rx: false } } },
   }
   t.deepEqual([...new Set(await burst(friend.id, 10))], [alice.id], 'ebt knows who does')
+  t.equal(count, 10, 'each message counts for her, once')
   w.statuses[friend.id] = { peers: { [carol.id]: { replicating: { rx: true } } } }
   t.deepEqual(await burst(friend.id, 10), [], 'somebody who called us')
+  delete w.statuses[friend.id]
+  w.manager.peer.disconnect({ id: bob.id })
+  await w.run(SECOND)
+  t.deepEqual([...new Set(await burst(friend.id, 10))], [alice.id])
+  t.equal(count, 10, 'nobody else can have sent them')
   w.stop()
   t.equal(w.timers.size, 0)
   t.end()
@@ -944,7 +976,7 @@ test('messages of others are told to the manager, at most once a second, of thos
 
 test('a peer that had caught up and sends again is looked at again', async (t) => {
   const w = await visiting(alice)
-  await w.run(40 * SECOND)
+  await w.run(70 * SECOND)
   t.equal(w.connection(alice.id)?.isCaughtUp, true)
   w.arrives(friend.id, 201)
   await w.run(2 * SECOND)
