@@ -3,8 +3,8 @@ import fc from 'fast-check'
 
 import test = require('tape')
 
-import type { StoredRoute } from '../../src/core/actions'
-import { compareReady, turnOf } from '../../src/core/rank'
+import type { StoredPeer, StoredRoute } from '../../src/core/actions'
+import { compareReady, lanesOf, STRANGER_TIER, turnOf } from '../../src/core/rank'
 import type { Priority } from '../../src/core/types'
 import { DAY, HOUR, idOf, labelOf, MINUTE, SECOND, START, slots, stored, storedPeer, World } from '../support/builders'
 
@@ -21,17 +21,24 @@ interface Contender {
   readonly priority?: Priority
   readonly isLongTerm?: boolean
   readonly learned?: Partial<StoredRoute>
+  /** Null, with LOW: a stranger. */
+  readonly prioritisedBy?: string | null
+  readonly merit?: StoredPeer['merit']
 }
 
-function load(world: World, name: string, { priority = 'MEDIUM', isLongTerm = false, learned = {} }: Contender): void {
+function load(world: World, label: string, contender: Contender): void {
+  const { priority = 'MEDIUM', isLongTerm = false, learned = {}, prioritisedBy = 'user', merit } = contender
+  const [name = ''] = label.split('/')
   const visitedAt = learned.lastConnectionTime ?? 0
-  world.load([stored(name, learned)], [storedPeer(name, { priority, isLongTerm, prioritisedBy: 'user', visitedAt })])
+  const peer = storedPeer(name, { priority, isLongTerm, prioritisedBy, visitedAt, ...(merit ? { merit } : {}) })
+  world.load([stored(label, learned)], [peer])
 }
 
 const ago = (ms: number): number => START - ms
 
 test('among the routes that may be dialed each criterion decides before those after it', (t) => {
   const erring = { errorCount: 1, lastErrorTime: ago(DAY), backoffStep: 1 }
+  const muchBrought = { messages: 12_000, coveredMs: 12 * HOUR, at: ago(HOUR) }
   // In each row the second one is better by every later criterion.
   const table: readonly { readonly rule: string; readonly first: Contender; readonly second: Contender }[] = [
     {
@@ -50,6 +57,11 @@ test('among the routes that may be dialed each criterion decides before those af
       second: { priority: 'LOW' },
     },
     {
+      rule: 'and LOW of whom somebody said so before LOW of whom nobody said anything',
+      first: { priority: 'LOW', learned: { ...erring, lastConnectionTime: ago(DAY) } },
+      second: { priority: 'LOW', prioritisedBy: null },
+    },
+    {
       rule: 'then without a recent error before with one',
       first: { learned: { lastConnectionTime: ago(DAY), lastErrorTime: ago(2 * DAY) } },
       second: { learned: { ...erring, lastErrorTime: ago(9 * DAY) } },
@@ -60,7 +72,12 @@ test('among the routes that may be dialed each criterion decides before those af
       second: { learned: { lastErrorTime: ago(9 * DAY), lastConnectionTime: ago(5 * DAY) } },
     },
     {
-      rule: 'then longest ago connected first',
+      rule: 'then whose turn comes first: who brings much has it sooner, however lately he was there',
+      first: { merit: muchBrought, learned: { lastConnectionTime: ago(HOUR), lastErrorTime: ago(DAY) } },
+      second: { learned: { lastConnectionTime: ago(HOUR + 10 * MINUTE), lastErrorTime: ago(9 * DAY) } },
+    },
+    {
+      rule: 'which of equal ones is the one that was connected longest ago',
       first: { learned: { lastConnectionTime: ago(5 * DAY), lastErrorTime: ago(6 * DAY) } },
       second: { learned: { lastConnectionTime: ago(5 * DAY - 1), lastErrorTime: ago(9 * DAY) } },
     },
@@ -107,9 +124,10 @@ test('ties are broken by a keyed hash: the same for the same key, another for an
 
 test("of one peer's routes: local first, then the last one that worked, then fewest errors", (t) => {
   const order = (routes: readonly StoredRoute[]): string[] => {
-    const world = busyWorld({ ...slots({ net: 1, local: 1 }), staggerMs: SECOND, staggerLocalMs: SECOND })
+    const world = busyWorld({ ...slots({ net: 1, local: 1 }), staggerMs: 100, staggerLocalMs: 100 })
     world.load(routes)
-    return world.elapse(3 * SECOND - 1).map(({ effect }) => effect.replace('dial ', ''))
+    // Past the pause after one that worked the last time, and before anything is given up.
+    return world.elapse(2 * SECOND).map(({ effect }) => effect.replace('dial ', ''))
   }
   const failed = { errorCount: 3, lastErrorTime: ago(DAY) }
   t.deepEqual(
@@ -143,7 +161,7 @@ test('a request for a route dials that route first, then the others in the usual
   world.load([stored('a'), stored('a/net2', { lastConnectionTime: ago(DAY) }), stored('a/net3', { errorCount: 1 })])
   world.request('a', 'a/net3')
   t.deepEqual(
-    world.elapse(501).map(({ effect }) => effect),
+    world.elapse(250 + 8 * 250).map(({ effect }) => effect),
     ['dial a/net3 (request)', 'dial a/net2 (request)', 'dial a (request)'],
   )
   t.end()
@@ -168,8 +186,8 @@ test('while no connection is up at all, what worked before comes first, the most
 })
 
 test('as soon as anything is connected the usual order holds again', (t) => {
-  const prepared = (): World => {
-    const world = World.started(slots({ net: 1 }))
+  const prepared = (maxDialing = 1): World => {
+    const world = World.started({ ...slots({ net: 1 }), maxDialing })
     world.add('new')
     load(world, 'recent', { learned: { lastConnectionTime: ago(MINUTE) } })
     return world
@@ -178,7 +196,7 @@ test('as soon as anything is connected the usual order holds again', (t) => {
   const inbound = prepared()
   inbound.callIn('zed')
   t.deepEqual(inbound.settle(), ['dial new'])
-  const outbound = prepared()
+  const outbound = prepared(2)
   outbound.add('zed/onion')
   outbound.request('zed')
   t.deepEqual(outbound.settle(), ['dial zed/onion (request)', 'dial recent'], 'a dial is no connection yet')
@@ -190,26 +208,59 @@ test('as soon as anything is connected the usual order holds again', (t) => {
 
 // ---- nothing starves ------------------------------------------------------------------------------------------------------
 
-test('every second dial goes to routes that worked before, every eighth goes round the twelve lanes', (t) => {
+test('every second dial goes to routes that worked before, every eighth goes round all lanes', (t) => {
   const kinds = Array.from({ length: 16 }, (_, i) => turnOf(i).kind)
   const eight = ['strict', 'proven', 'strict', 'proven', 'strict', 'proven', 'lane', 'proven']
   t.deepEqual(kinds, [...eight, ...eight])
   const lanes = new Set<number>()
-  for (let i = 0; i < 96; i++) {
+  for (let i = 0; i < 128; i++) {
     const turn = turnOf(i)
     if (turn.kind === 'lane') lanes.add(turn.index)
   }
-  t.deepEqual([...lanes], [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11])
+  t.deepEqual(
+    [...lanes],
+    lanesOf('net').map((_, index) => index),
+  )
+  t.equal(lanes.size, 16, 'four tiers, with and without an error, proven or not')
   t.end()
 })
 
-test('however many better ones fail without a pause, the worst one is tried within 96 dials', (t) => {
+test('the dial for those that worked before goes by turns, whatever the priority, and to those with an error last', (t) => {
+  const oldest: Contender = { priority: 'LOW', learned: { lastConnectionTime: ago(9 * DAY) } }
+  const older: Contender = { priority: 'MEDIUM', learned: { lastConnectionTime: ago(5 * DAY) } }
+  const recent: Contender = { priority: 'HIGH', learned: { lastConnectionTime: ago(DAY) } }
+  const erring: Contender = {
+    priority: 'HIGH',
+    learned: { lastConnectionTime: ago(20 * DAY), errorCount: 1, lastErrorTime: ago(DAY), backoffStep: 1 },
+  }
+  const world = busyWorld({ ...slots({ net: 1 }), maxDialing: 1, backoffMaxMs: { HIGH: DAY, MEDIUM: DAY, LOW: DAY } })
+  load(world, 'oldest', oldest)
+  load(world, 'older', older)
+  load(world, 'recent', recent)
+  load(world, 'erring', erring)
+  for (let i = 0; i < 9; i++) load(world, `new${i}`, { priority: 'HIGH' })
+  const proven: string[] = []
+  for (let dial = 0; dial < 8; dial++) {
+    const [effect = ''] = world.settle()
+    if (dial % 2 === 1) proven.push(effect)
+    for (const each of world.inFlight()) world.fail(each, { jitter: 1 })
+  }
+  t.deepEqual(proven, ['dial oldest', 'dial older', 'dial recent', 'dial erring'])
+  t.end()
+})
+
+const tierOf = ({ priority, prioritisedBy }: Contender): number =>
+  priority === 'MEDIUM' ? 1 : prioritisedBy === null ? STRANGER_TIER : 2
+
+test('however many better ones fail without a pause, the worst one is tried within 128 dials', (t) => {
   const lanes: readonly Contender[] = [
     { priority: 'LOW', learned: { errorCount: 3, lastErrorTime: ago(DAY), lastConnectionTime: ago(DAY) } },
     { priority: 'LOW', learned: { errorCount: 3, lastErrorTime: ago(DAY) } },
     { priority: 'LOW', learned: { lastConnectionTime: ago(DAY) } },
     { priority: 'LOW' },
     { priority: 'MEDIUM', learned: { errorCount: 3, lastErrorTime: ago(DAY) } },
+    { priority: 'LOW', prioritisedBy: null, learned: { errorCount: 3, lastErrorTime: ago(DAY) } },
+    { priority: 'LOW', prioritisedBy: null },
   ]
   for (const worst of lanes) {
     // Friends that are always back when they are wanted: they connect and leave at once, and have no pause.
@@ -229,7 +280,8 @@ test('however many better ones fail without a pause, the worst one is tried with
       }
       world.now += SECOND
     }
-    t.ok(dials <= 97, `after ${dials} dials: ${JSON.stringify(worst)}`)
+    t.equal(world.route('worst').tier, tierOf(worst))
+    t.ok(dials <= 129, `after ${dials} dials: ${JSON.stringify(worst)}`)
   }
   t.end()
 })
@@ -265,6 +317,7 @@ function firstDials(world: World, behaviour: (label: string) => Behaviour, forMs
 test('every eligible route is tried within a bounded time', (t) => {
   const contender: fc.Arbitrary<Contender> = fc.record({
     priority: fc.constantFrom<Priority>('HIGH', 'MEDIUM', 'LOW'),
+    prioritisedBy: fc.constantFrom('user', null),
     learned: fc.record({
       lastConnectionTime: fc.constantFrom(0, 0, ago(MINUTE), ago(DAY), ago(9 * DAY)),
       lastErrorTime: fc.constantFrom(0, ago(HOUR), ago(DAY)),
@@ -272,14 +325,17 @@ test('every eligible route is tried within a bounded time', (t) => {
       backoffStep: fc.constantFrom(0, 3, 9),
     }),
   })
-  const forms = ['', '/onion', '/rtc'] as const
+  const allForms = ['', '/onion', '/rtc'] as const
   const bounds: readonly {
     readonly title: string
     readonly mix: readonly Behaviour[]
     readonly bound: (count: number) => number
+    readonly forms?: readonly string[]
     readonly seed?: number
   }[] = [
-    { title: 'all refuse', mix: ['refuses'], bound: () => 30 * SECOND },
+    { title: 'all refuse', mix: ['refuses'], forms: [''], bound: () => 30 * SECOND },
+    // Transports that go through something of ours are thought to be down, and probed.
+    { title: 'all refuse, on all transports', mix: ['refuses'], bound: (count) => (2 * count + 10) * MINUTE },
     // Our link is thought to be down, and probed at most once a minute.
     { title: 'all are silent', mix: ['isSilent'], bound: (count) => (2 * count + 10) * MINUTE },
     {
@@ -287,17 +343,17 @@ test('every eligible route is tried within a bounded time', (t) => {
       mix: ['refuses', 'isSilent'],
       bound: (count) => (2 * count + 10) * MINUTE,
     },
-    // Who answers stays for half an hour; a given lane has its turn within 96 dials.
-    { title: 'all answer', mix: ['answers'], bound: (count) => (count + 96) * 15 * MINUTE },
+    // Nobody ever says that he has caught up, so each of six slots has somebody new every 10 min.
+    { title: 'all answer', mix: ['answers'], bound: (count) => (2 * count + 20) * MINUTE },
     {
       title: 'one that starved while those that the order prefers were every probe of their transport',
       mix: ['refuses', 'isSilent'],
       bound: (count) => (2 * count + 10) * MINUTE,
       seed: 14,
     },
-    { title: 'all kinds', mix: ['refuses', 'isSilent', 'answers'], bound: (count) => (2 * count + 70) * MINUTE },
+    { title: 'all kinds', mix: ['refuses', 'isSilent', 'answers'], bound: (count) => (2 * count + 10) * MINUTE },
   ]
-  for (const { title, mix, bound, seed = SEED } of bounds) {
+  for (const { title, mix, bound, forms = allForms, seed = SEED } of bounds) {
     let worst = 0
     const result = fc.check(
       fc.property(fc.array(contender, { minLength: 1, maxLength: 24 }), fc.nat(99), (contenders, salt) => {
@@ -305,17 +361,7 @@ test('every eligible route is tried within a bounded time', (t) => {
         world.isChecked = false
         const labels = contenders.map((each, i) => {
           const label = `p${salt}x${i}${forms[i % forms.length]}`
-          const [name = ''] = label.split('/')
-          world.load(
-            [stored(label, each.learned)],
-            [
-              storedPeer(name, {
-                priority: each.priority ?? 'LOW',
-                prioritisedBy: 'user',
-                visitedAt: each.learned?.lastConnectionTime ?? 0,
-              }),
-            ],
-          )
+          load(world, label, each)
           return label
         })
         const behaviour = (label: string): Behaviour =>
