@@ -268,6 +268,8 @@ export class Ledger {
     const isKill = (at: Time): boolean => this.spec.happenings.some((each) => each.type === 'kill' && each.at === at)
     const times = this.interruptions
       .filter(({ at, count }) => count > 0 && isKill(at) === (kind === 'kill'))
+      // The world may end before there was time to recover.
+      .filter(({ resumedAt }) => resumedAt !== null && resumedAt < this.endedAt - MINUTE)
       .map(({ resumedAt, recoveredAt }) =>
         resumedAt === null || recoveredAt === null ? Number.POSITIVE_INFINITY : recoveredAt - resumedAt,
       )

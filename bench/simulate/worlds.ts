@@ -364,8 +364,9 @@ export const WORLDS: Readonly<Record<string, Make>> = {
     const b = new Builder('churn', 'pubs that are up half of the time', seed, hours * HOUR)
     const up = (draw: Draw): Intervals => onAndOff(draw, hours * HOUR, 2 * HOUR, 2 * HOUR)
     b.content({ feeds: 100, perDay: 6 }, b.pubs({ count: 120, alive: 1 / 2, up }))
-    for (let at = HOUR; at < b.ms; at += 6 * HOUR)
-      b.happenings.push({ at, type: 'block', peer: b.draw.int(0, b.peers.length - 1) })
+    const there = b.peers.filter((peer) => peer.up.length > 0)
+    for (let at = HOUR; at < b.ms; at += 3 * HOUR)
+      b.happenings.push({ at, type: 'block', peer: b.draw.pick(there).index })
     return b.build()
   },
 }
