@@ -107,7 +107,7 @@ test('our link coming back lifts what was charged to the link, and leaves what w
 })
 
 test('after a change of the network whatever is down may be probed at once', (t) => {
-  const world = World.started({ ...slots({ net: 9, onion: 3 }), hostWindowMs: 0 })
+  const world = World.started({ ...slots({ net: 9, onion: 3 }), hostWindowMs: 0, maxDialing: 3 })
   world.callIn('zed')
   world.addAll(['a/onion', 'b/onion', 'c/onion', 'd/onion'])
   world.settle()

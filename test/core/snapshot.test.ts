@@ -7,8 +7,10 @@ import type { Action, RouteReport, StoredPeer, StoredRoute } from '../../src/cor
 import { parseAddress } from '../../src/core/address'
 import { backoffCeiling, clampAttempt } from '../../src/core/backoff'
 import { StoredStateError } from '../../src/core/errors'
+import { hasBrought, type Merit, roundedMerit, turnAtOf } from '../../src/core/merit'
 import { DEFAULT_OPTIONS } from '../../src/core/options'
-import { changeRoute } from '../../src/core/records'
+import { tierOf } from '../../src/core/rank'
+import { changePeer, changeRoute } from '../../src/core/records'
 import { initialState, reduce, replay } from '../../src/core/reducer'
 import { fromSnapshot, parseSnapshot, type Snapshot, stringifySnapshot, toSnapshot } from '../../src/core/snapshot'
 import type { State } from '../../src/core/table'
@@ -232,7 +234,9 @@ test('snapshot: an entry without anything but its name has the defaults', (t) =>
       data: null,
     },
   ])
-  t.deepEqual(peers, [{ id: ALICE, priority: 'MEDIUM', prioritisedBy: null, isLongTerm: false, visitedAt: 0 }])
+  t.deepEqual(peers, [
+    { id: ALICE, priority: 'MEDIUM', prioritisedBy: null, isLongTerm: false, visitedAt: 0, merit: null },
+  ])
   t.deepEqual(skipped, [])
   t.end()
 })
@@ -549,13 +553,14 @@ const stepArb: fc.Arbitrary<Step> = fc.oneof(
         ]
       },
   ),
-  fc.tuple(addressArb, fc.constantFrom(1, 20_000, 700_000), jitterArb).map(
-    ([[byte, host], lastedMs, jitter]): Step =>
+  fc.tuple(addressArb, fc.constantFrom(1, 20_000, 700_000), jitterArb, fc.constantFrom(0, 1, 300)).map(
+    ([[byte, host], lastedMs, jitter, count]): Step =>
       (at, attempt) => {
         const dial = { at, attempt, peer: idOf(byte), address: addressOf(byte, host) }
         return [
           { type: 'dial/started', ...dial, cause: 'schedule' },
           { type: 'connection/opened', ...dial, direction: 'outbound', cause: 'schedule' },
+          ...(count > 0 ? [{ type: 'connection/transferred', at, peer: dial.peer, count } as const] : []),
           { type: 'connection/closed', at: at + lastedMs, peer: dial.peer, jitter },
         ]
       },
@@ -595,6 +600,11 @@ const stateArb: fc.Arbitrary<State> = fc
     return state
   })
 
+/** What a peer brought, as it is stored: of one that brought nothing, or long ago, that is forgotten. */
+function storedMerit({ merit }: Peer): Merit | null {
+  return merit !== null && hasBrought(merit) ? roundedMerit(merit) : null
+}
+
 /** All that has to be as it was after a restart at the time of the state. */
 function learned(state: State): object {
   // A ban that came with a route is taken for the user's when it is loaded.
@@ -603,7 +613,8 @@ function learned(state: State): object {
   const reachable = new Set(routes.map((route) => route.peer))
   return {
     routes: routes.map((route) => {
-      const { priority, isLongTerm } = state.peers.get(route.peer)!
+      const peer = state.peers.get(route.peer)!
+      const { priority, isLongTerm } = peer
       return {
         address: route.address,
         peer: route.peer,
@@ -614,7 +625,8 @@ function learned(state: State): object {
         source: route.source,
         tier: route.tier,
         queue: isLongTerm ? '' : route.protocol,
-        turnAt: route.turnAt,
+        turnAt: turnAtOf(DEFAULT_OPTIONS, changePeer(peer, { merit: storedMerit(peer) })),
+        isProven: route.turnAt > 0,
         addedAt: route.addedAt,
         lastConnectionTime: route.lastConnectionTime,
         lastErrorTime: route.lastErrorTime,
@@ -639,7 +651,15 @@ function learned(state: State): object {
       .map((peer) => {
         const { id, priority, isLongTerm, visitedAt } = peer
         const stored = peer.routes.filter((address) => state.routes.get(address)?.isStored).sort()
-        return { id, priority, isPrioritised: isSaid(peer), isLongTerm, visitedAt, routes: stored }
+        return {
+          id,
+          priority,
+          isPrioritised: isSaid(peer),
+          isLongTerm,
+          visitedAt,
+          merit: storedMerit(peer),
+          routes: stored,
+        }
       }),
   }
 }
@@ -679,7 +699,8 @@ test('snapshot: priorities are the same whether the peers or the routes are load
     const routesOnly = reduce(initialState(DEFAULT_OPTIONS, at), { type: 'table/loaded', at, routes, peers: [] })
     for (const peer of peers)
       if (peer.priority === 'BANNED')
-        for (const route of routesOnly.routes.values()) assert.ok(route.peer !== peer.id || route.tier === 3)
+        for (const route of routesOnly.routes.values())
+          assert.ok(route.peer !== peer.id || route.tier === tierOf('BANNED'))
   })
   t.doesNotThrow(() => fc.assert(property, { numRuns: 300 }))
   t.end()

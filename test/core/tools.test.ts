@@ -6,13 +6,18 @@ import { own } from '../../src/core/own'
 import {
   compareReady,
   compareWaiting,
+  isFeeler,
   isInLane,
+  isLow,
   laneEnd,
   laneStart,
   lanesOf,
+  PRIORITIES,
   priorityOfTier,
+  STRANGER_TIER,
   TIERS,
   tierOf,
+  tierOfPeer,
   worstRouteFirst,
 } from '../../src/core/rank'
 import { addToStats } from '../../src/core/stats'
@@ -35,17 +40,36 @@ function key(change: Partial<RankKey> = {}): RankKey {
 }
 
 test('tiers go from HIGH to BANNED and back', (t) => {
-  t.deepEqual(TIERS, ['HIGH', 'MEDIUM', 'LOW', 'BANNED'])
+  t.deepEqual(TIERS, ['HIGH', 'MEDIUM', 'LOW', 'LOW', 'BANNED'])
   for (const priority of TIERS) t.equal(priorityOfTier(tierOf(priority)), priority)
   t.equal(priorityOfTier(7), 'BANNED', 'what is none of them means nothing to us')
+  t.deepEqual([0, 1, 2, 3, 4].filter(isLow), [2, 3])
+  t.end()
+})
+
+test('LOW ones of whom nobody said anything are strangers, and come after the others', (t) => {
+  const tiers = PRIORITIES.map((priority) =>
+    [null, 'friends', 'user'].map((prioritisedBy) => tierOfPeer({ priority, prioritisedBy })),
+  )
+  t.deepEqual(tiers, [
+    [0, 0, 0],
+    [1, 1, 1],
+    [STRANGER_TIER, 2, 2],
+    [4, 4, 4],
+  ])
+  const isSeldomTried = (tier: number, errorCount: number, turnAt: number) => isFeeler({ tier, errorCount, turnAt })
+  t.ok(isSeldomTried(STRANGER_TIER, 0, 0), 'a stranger who was never tried')
+  t.ok(isSeldomTried(0, 1, 0), 'whoever never connected and has failed')
+  t.notOk(isSeldomTried(2, 0, 0), 'somebody said that there is such a peer')
+  t.notOk(isSeldomTried(STRANGER_TIER, 9, START), 'it has worked once')
   t.end()
 })
 
 test('every ready route of a queue lies in exactly one lane, between its ends, in the order of the lanes', (t) => {
   const lanes = lanesOf('net')
-  t.equal(lanes.length, 12)
+  t.equal(lanes.length, 16)
   const keys: RankKey[] = []
-  for (const tier of [0, 1, 2])
+  for (const tier of [0, 1, 2, STRANGER_TIER])
     for (const errorCount of [0, 1, 9])
       for (const turnAt of [0, 1, START])
         for (const lastErrorTime of [0, START])
