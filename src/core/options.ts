@@ -223,6 +223,7 @@ export function makeOptions(given: Readonly<Record<string, unknown>>, base: Opti
   const options = made as unknown as Options
   if (options.rotationMaxMs < options.rotationMinMs)
     throw invalid('rotationMaxMs', 'at least rotationMinMs', options.rotationMaxMs)
+  if (options.visitMaxMs < options.visitMinMs) throw invalid('visitMaxMs', 'at least visitMinMs', options.visitMaxMs)
   return { ...options, selfId: base.selfId, tieKey: base.tieKey }
 }
 

@@ -53,9 +53,14 @@ test('the defaults are those of DESIGN 4', (t) => {
     backoffMaxMs: { HIGH: 10 * MINUTE, MEDIUM: 2 * HOUR, LOW: DAY },
     stableMs: 10 * MINUTE,
     briefMs: 10 * SECOND,
-    dwellMs: 30 * MINUTE,
-    rotationMinMs: 3 * MINUTE,
-    rotationMaxMs: 7 * MINUTE,
+    dwellMs: 10 * MINUTE,
+    rotationMinMs: 30 * SECOND,
+    rotationMaxMs: 50 * SECOND,
+    visitMs: 18 * MINUTE,
+    visitMinMs: 3 * MINUTE,
+    visitMaxMs: 2 * HOUR,
+    visitStayMs: 12 * SECOND,
+    feelerMs: 13 * MINUTE,
     transferGraceMs: 10 * SECOND,
     hostWindowMs: MINUTE,
     disconnectHoldMs: MINUTE,
@@ -78,6 +83,9 @@ test('a duration is a finite number of ms from 0 to a year', (t) => {
     'stableMs',
     'briefMs',
     'dwellMs',
+    'visitMs',
+    'visitStayMs',
+    'feelerMs',
     'transferGraceMs',
     'hostWindowMs',
     'disconnectHoldMs',
@@ -118,11 +126,33 @@ test('rotationMaxMs is at least rotationMinMs', (t) => {
     'rotationMaxMs',
   )
   t.equal(
-    refused(() => makeOptions({ rotationMinMs: 7 * MINUTE + 1 })),
+    refused(() => makeOptions({ rotationMinMs: 50 * SECOND + 1 })),
     'rotationMaxMs',
     'against the default too',
   )
   for (const name of ['rotationMinMs', 'rotationMaxMs'])
+    for (const bad of [...NOT_NUMBERS, ...INFINITE, -1, YEAR + 1])
+      t.equal(
+        refused(() => makeOptions({ [name]: bad })),
+        name,
+        `${name}: ${String(bad)}`,
+      )
+  t.end()
+})
+
+test('visitMaxMs is at least visitMinMs', (t) => {
+  const made = makeOptions({ visitMinMs: 5, visitMaxMs: 5 })
+  t.deepEqual([made.visitMinMs, made.visitMaxMs], [5, 5])
+  t.equal(
+    refused(() => makeOptions({ visitMinMs: 6, visitMaxMs: 5 })),
+    'visitMaxMs',
+  )
+  t.equal(
+    refused(() => makeOptions({ visitMinMs: 2 * HOUR + 1 })),
+    'visitMaxMs',
+    'against the default too',
+  )
+  for (const name of ['visitMinMs', 'visitMaxMs'])
     for (const bad of [...NOT_NUMBERS, ...INFINITE, -1, YEAR + 1])
       t.equal(
         refused(() => makeOptions({ [name]: bad })),
