@@ -220,12 +220,12 @@ function planDialing(draft: Draft, peer: Peer): void {
     const next = nextInRace((address) => state.routes.get(address), state.options, peer, isRequested, draft.deferred)
     if (!next) return
     if (next.at > now) return wake(draft, next.at)
-    // A visit to where most likely nobody is costs one dial, not one for each route.
-    if (!isRequested && isFeeler(next.route) && isFull(state, next.route.class)) return
     // When there is room again, an event has said so.
     if (!isRequested && !hasSocketFor(draft, next.route, peer)) return
     const refused = isRequested ? null : whyNot(draft, next.route, idle, cause)
-    if (!refused || (refused.reason === 'slotsFull' && hasSlotIn(peer, next.route.class)))
+    // A visit to where most likely nobody is costs one dial, not one for each route.
+    const isVain = cause === 'schedule' && isFeeler(next.route) && isFull(state, next.route.class)
+    if (!refused || (refused.reason === 'slotsFull' && hasSlotIn(peer, next.route.class) && !isVain))
       return dial(draft, next.route, cause)
     // Put off past the race, so that this peer's timer does not come round at once.
     putOff(draft, next.route, { ...refused, until: Math.max(refused.until ?? 0, now + REFUSED_IN_RACE_MS) })
@@ -233,7 +233,8 @@ function planDialing(draft: Draft, peer: Peer): void {
 }
 
 function isFull(state: State, name: string): boolean {
-  return occupancyOf(state, name).connected >= slotsMax(state.options, name)
+  const max = slotsMax(state.options, name)
+  return max > 0 && occupancyOf(state, name).connected >= max
 }
 
 // ---- dials ------------------------------------------------------------------------------------------------------------

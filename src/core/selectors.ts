@@ -4,7 +4,7 @@ import { slotsMax } from './options'
 import { routesOfPeer } from './plan'
 import { compareRoutesOfPeer, priorityOfTier } from './rank'
 import { whyNotDial } from './refusal'
-import { headOfWaiting, occupancyOf, type State } from './table'
+import { headOfWaiting, NEW_CLASS, occupancyOf, type State } from './table'
 import type {
   Address,
   Direction,
@@ -270,7 +270,8 @@ export function status(state: State, now: EpochMs): Status {
       closing,
       waiting: waiting.get(name) ?? 0,
       nextAttemptAt: headOfWaiting(state, name)?.dueAt ?? null,
-      successRate: known ? known.successRate : null,
+      // Nothing was dialed yet: it is only a guess.
+      successRate: known && known.successRate !== NEW_CLASS.successRate ? known.successRate : null,
     }
   }
   const down = state.layers

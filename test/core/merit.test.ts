@@ -52,7 +52,7 @@ const anybody: fc.Arbitrary<Judged> = fc.record({
 // ---- what it brought ------------------------------------------------------------------------------------------------------
 
 test('what a first visit brings has gathered for half a day', (t) => {
-  t.deepEqual(credit(null, START, 30), { messages: 30, coveredMs: 12 * HOUR, at: START })
+  t.deepEqual(credit(null, START, 30), { messages: 30, coveredMs: 12 * HOUR, at: START, broughtAt: START })
   t.ok(rateOf(credit(null, START, 30)) < 30, 'and not in the minute of the visit')
   t.end()
 })
@@ -283,7 +283,7 @@ test('a turn follows what is said about the peer', (t) => {
 
 test('what a peer brought is kept in the table, and nothing is believed to have been brought in the future', (t) => {
   const world = World.started(slots({ net: 1 }))
-  const merit: Merit = { messages: 9, coveredMs: DAY, at: START - HOUR }
+  const merit: Merit = { messages: 9, coveredMs: DAY, at: START - HOUR, broughtAt: START - HOUR }
   world.load(
     [stored('alice'), stored('bob')],
     [storedPeer('alice', { merit }), storedPeer('bob', { merit: { ...merit, at: START + DAY } })],

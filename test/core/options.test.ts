@@ -53,7 +53,7 @@ test('the defaults are those of DESIGN 4', (t) => {
     backoffMaxMs: { HIGH: 10 * MINUTE, MEDIUM: 2 * HOUR, LOW: DAY },
     stableMs: 10 * MINUTE,
     briefMs: 10 * SECOND,
-    dwellMs: 10 * MINUTE,
+    dwellMs: 30 * SECOND,
     rotationMinMs: 30 * SECOND,
     rotationMaxMs: 50 * SECOND,
     visitMs: 18 * MINUTE,
