@@ -141,8 +141,7 @@ const transportDown: Rule = (context) => {
  * would have answered by now is not counted on any more.
  */
 export function dialsWanted(state: State, routeClass: string, now: EpochMs): number {
-  const { connected, closing } = occupancyOf(state, routeClass)
-  const free = slotsMax(state.options, routeClass) - connected - closing
+  const free = freeSlots(state, routeClass)
   if (free <= 0) return 0
   const known = Object.prototype.hasOwnProperty.call(state.classes, routeClass) ? state.classes[routeClass] : undefined
   // Rounding: 3 / 0.999… is 4 only by the last bit of the average.
@@ -150,7 +149,12 @@ export function dialsWanted(state: State, routeClass: string, now: EpochMs): num
   return Math.min(expected, 2 * free + 2) - hopefulDials(state, routeClass, now).length
 }
 
-/** Since when each dial is in flight that may well succeed yet. */
+function freeSlots(state: State, routeClass: string): number {
+  const { connected, closing } = occupancyOf(state, routeClass)
+  return slotsMax(state.options, routeClass) - connected - closing
+}
+
+/** Until when each dial in flight that may well succeed yet is counted on. */
 function hopefulDials(state: State, routeClass: string, now: EpochMs): EpochMs[] {
   const found: EpochMs[] = []
   if (occupancyOf(state, routeClass).dialing === 0) return found
@@ -167,11 +171,12 @@ function hopefulDials(state: State, routeClass: string, now: EpochMs): EpochMs[]
 
 /** Most dials that succeed do so within this part of what they are given. */
 function hopeMs({ startedAt, deadlineAt }: Attempt): number {
-  return (deadlineAt - startedAt) / 6
+  return Math.ceil((deadlineAt - startedAt) / 6)
 }
 
-/** When the next dial in flight of a class is no longer counted on; Infinity if there is none. */
+/** When the next dial in flight of a class is no longer counted on, so that another may begin; Infinity if none will. */
 export function hopeEndsAt(state: State, routeClass: string, now: EpochMs): EpochMs {
+  if (freeSlots(state, routeClass) <= 0) return Number.POSITIVE_INFINITY
   return Math.min(...hopefulDials(state, routeClass, now), Number.POSITIVE_INFINITY)
 }
 

@@ -44,11 +44,26 @@ test('a plan that was begun only in part is completed by the next one', (t) => {
 test('an empty table needs no timer, nor one in which all that there is to do depends on others', (t) => {
   t.equal(World.started().wakeAt(), null)
   const world = World.started(slots({ net: 1 }))
-  world.addAll(['a', 'b'])
+  world.add('a')
   world.longTerm('a')
   world.settle()
   world.connect('a')
+  world.add('b')
   t.equal(world.wakeAt(), null, 'a long-term peer holds the only slot')
+  t.end()
+})
+
+test('a plan wakes when a dial is no longer counted on, if another may begin then', (t) => {
+  const world = World.started(slots({ net: 1 }))
+  world.add('a')
+  world.settle()
+  t.equal(world.wakeAt(), START + 10 * SECOND, 'one of two that are wanted: there is nobody else')
+  world.addAll(['b', 'c'])
+  world.settle()
+  t.equal(world.inFlight().length, 2)
+  t.equal(world.wakeAt(), START + 1_667, 'a sixth of their time, in whole ms')
+  world.connect('a')
+  t.equal(world.wakeAt(), START + 10 * SECOND, 'for a full class it makes no difference')
   t.end()
 })
 
