@@ -103,28 +103,70 @@ test('a local client, which has our own id, is never touched', (t) => {
 // ---- slots --------------------------------------------------------------------------------------------------------------
 
 test('each class has its own slots; a class that nobody named has none', (t) => {
+  const names = ['net', 'rtc', 'onion', 'ws', 'wss', 'local', 'bt', 'tunnel', 'unix']
   const world = World.started({ maxDialing: 100 })
   for (const form of ['', '/rtc', '/onion', '/ws', '/wss', '/lan', '/bt', '/tunnel-room', '/unix'])
     world.addAll(people(8).map((name) => `${name}${form.slice(1)}${form}`))
-  const count = (name: string) => occupancyOf(world.state, name).dialing
+  const counts = (status: 'dialing' | 'connected') =>
+    Object.fromEntries(names.map((name) => [name, occupancyOf(world.state, name)[status]]))
   world.settle()
-  const counts: { [name: string]: number } = {}
-  for (const name of ['net', 'rtc', 'onion', 'ws', 'wss', 'local', 'bt', 'tunnel', 'unix']) counts[name] = count(name)
-  t.deepEqual(counts, { net: 3, rtc: 3, onion: 3, ws: 0, wss: 0, local: 5, bt: 0, tunnel: 0, unix: 0 })
+  for (const each of world.inFlight()) world.connect(each)
+  for (const effect of world.settle()) world.close(effect.replace(/^close (.*) surplus$/, '$1'))
+  const full = { net: 3, rtc: 3, onion: 3, ws: 0, wss: 0, local: 5, bt: 0, tunnel: 0, unix: 0 }
+  t.deepEqual(counts('connected'), full)
   world.setMax({ ws: 1, bt: 2 })
-  t.equal(world.settle().length, 3, 'setting a maximum opens its slots at once')
-  t.deepEqual([count('ws'), count('bt'), count('net')], [1, 2, 3], 'and leaves the others')
+  world.settle()
+  const none = Object.fromEntries(names.map((name) => [name, 0]))
+  t.deepEqual(counts('dialing'), { ...none, ws: 2, bt: 4 }, 'setting a maximum opens its slots at once')
+  t.deepEqual(counts('connected'), full, 'and leaves the others')
   t.end()
 })
 
-test('a dial occupies its slot until it has failed', (t) => {
+test('a dial is counted on until it has failed', (t) => {
   const world = World.started(slots({ net: 1 }))
-  world.addAll(['alice', 'bob'])
-  t.equal(world.settle().length, 1)
-  const [first = '', second = ''] = world.inFlight()[0] === 'alice' ? ['alice', 'bob'] : ['bob', 'alice']
-  t.deepEqual(effects(world.elapse(9_999)), [], 'the other one waits')
-  world.fail(first)
-  t.deepEqual(world.settle(), [`dial ${second}`])
+  world.addAll(people(3))
+  t.equal(world.settle().length, 2, 'one in two is expected to succeed')
+  const last = people(3).find((name) => !world.inFlight().includes(name))
+  t.deepEqual(effects(world.elapse(SECOND)), [], 'the other one waits')
+  world.fail(world.inFlight()[0] ?? '')
+  t.deepEqual(world.settle(), [`dial ${last}`])
+  t.end()
+})
+
+test('a dial that has not answered within a sixth of its time is counted on no more: another begins beside it', (t) => {
+  for (const [form, hopeMs] of [
+    ['', 1_667],
+    ['/lan', 500],
+    ['/onion', 5_000],
+  ] as const) {
+    const world = World.started(slots({ net: 1, local: 1, onion: 1 }))
+    world.addAll(people(12).map((name) => `${name}${form}`))
+    t.equal(world.settle().length, 2)
+    t.deepEqual(world.elapse(hopeMs - 1), [], `${hopeMs} ms`)
+    t.deepEqual(
+      world.elapse(1).map(({ at, effect }) => [at, effect.slice(0, 4)]),
+      [
+        [hopeMs, 'dial'],
+        [hopeMs, 'dial'],
+      ],
+    )
+    t.equal(world.inFlight().length, 4, 'the first two may answer yet')
+    const [first = ''] = world.inFlight()
+    world.connect(first)
+    t.deepEqual(world.settle(), [])
+    t.deepEqual(dialsOf(world.elapse(hopeMs)), [], 'when one does nobody else is dialed')
+  }
+  t.end()
+})
+
+test('however many are silent, dials that nobody counts on any more take their place among maxDialing', (t) => {
+  const world = World.started({ ...slots({ net: 1 }), maxDialing: 3 })
+  world.addAll(people(12))
+  t.equal(world.settle().length, 2)
+  t.equal(dialsOf(world.elapse(2 * SECOND)).length, 1)
+  t.deepEqual(effects(world.elapse(8 * SECOND - 1)), [], 'no fourth one')
+  t.equal(dialsOf(world.elapse(1)).length, 2, 'until two are given up')
+  t.equal(world.state.attemptCount, 3)
   t.end()
 })
 
@@ -351,6 +393,20 @@ test('as many dials as are expected to fill the free slots, at most twice those 
   t.end()
 })
 
+test('of what is wanted, dials in flight are taken off while they are young', (t) => {
+  const world = World.started(slots({ net: 3, onion: 3 }))
+  t.equal(dialsWanted(world.state, 'net', START), 6, 'of a class that is new every second dial is expected to succeed')
+  world.addAll(['alice', 'bob', 'carol/onion'])
+  world.settle()
+  t.equal(dialsWanted(world.state, 'net', START), 4)
+  t.equal(dialsWanted(world.state, 'net', START + 1_666), 4)
+  t.equal(dialsWanted(world.state, 'net', START + 1_667), 6)
+  t.equal(dialsWanted(world.state, 'onion', START), 5, 'each class has its own')
+  world.connect('alice')
+  t.equal(dialsWanted(world.state, 'net', START), 3, 'two slots, of a class that succeeds more often than before')
+  t.end()
+})
+
 test('the success rate of a class is a moving average of its dials, and never so low that nothing is tried', (t) => {
   const world = World.started({ ...slots({ net: 1, onion: 1 }), backoffMaxMs: { HIGH: 1, MEDIUM: 1, LOW: 1 } })
   world.addAll(['alice'])
@@ -358,10 +414,10 @@ test('the success rate of a class is a moving average of its dials, and never so
   const rate = () => world.state.classes.net?.successRate
   world.settle()
   world.fail('alice')
-  t.equal(rate(), 7 / 8)
+  t.equal(rate(), 7 / 16)
   world.elapse(SECOND)
   world.connect('alice')
-  t.equal(rate(), 7 / 8 + 1 / 64)
+  t.equal(rate(), 7 / 16 + 9 / 128)
   world.close('alice')
   for (let i = 0; i < 60; i++) {
     world.elapse(SECOND)
@@ -375,22 +431,19 @@ test('the success rate of a class is a moving average of its dials, and never so
 test('a class whose dials fail dials more at a time, and what arrives beyond its slots is closed, the newest first', (t) => {
   const world = World.started(slots({ net: 1 }))
   world.addAll(people(6))
-  const tried = (): string => {
-    const [first = ''] = world.inFlight()
-    world.fail(first)
-    return first
-  }
+  const failOne = (): void => world.fail(world.inFlight()[0] ?? '')
   world.settle()
-  t.equal(world.inFlight().length, 1)
-  tried()
+  t.equal(world.inFlight().length, 2)
+  failOne()
   world.settle()
-  t.equal(world.inFlight().length, 2, '1 / 0.875 is more than one')
-  const [early = '', late = ''] = world.inFlight()
+  t.equal(world.inFlight().length, 3, '1 / 0.4375 is more than two')
+  const [early = '', late = '', other = ''] = world.inFlight()
   world.connect(early)
   world.now += 1
   world.connect(late)
   t.deepEqual(world.settle(), [`close ${late} surplus`])
   world.close(late)
+  world.fail(other)
   t.deepEqual(world.elapse(SECOND), [])
   t.deepEqual(world.connected(), [early])
   t.end()
