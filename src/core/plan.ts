@@ -535,8 +535,9 @@ function planSurplus(draft: Draft): void {
     if (surplus <= 0) continue
     const rooms = roomsInUse(state)
     const ripe = scheduled.filter((each) => !rooms.has(each.peer.id) && mayRotateAt(each, state) <= now)
-    // One at a time: of a maximum that was lowered, the least wanted go, ripe or not.
-    if (surplus === 1 && ripe.length > 0) {
+    // Somebody came on a visit. Of a maximum that was lowered, the least wanted go, ripe or not.
+    const isVisit = scheduled.some(({ connection }) => now - connection.since < state.options.visitStayMs)
+    if (surplus === 1 && max > 0 && isVisit && ripe.length > 0) {
       close(draft, leastWorth(ripe).peer, 'rotation')
       continue
     }

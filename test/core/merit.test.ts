@@ -19,7 +19,7 @@ function judged(change: Partial<Judged> = {}): Judged {
 /** Sums that stand for so many messages per hour, to the last bit. */
 function meritOf(perHour: number): Merit {
   const coveredMs = 1000 * HOUR
-  return { messages: perHour * 1002 - 0.5, coveredMs, at: START }
+  return { messages: perHour * 1002 - 0.5, coveredMs, at: START, broughtAt: START }
 }
 
 const pauseAt = (perHour: number, change: Partial<Judged> = {}): number =>
@@ -40,6 +40,7 @@ const merits: fc.Arbitrary<Merit | null> = fc.oneof(
     messages: fc.double({ min: 0, max: 1e6, noNaN: true }),
     coveredMs: fc.double({ min: 0, max: 400 * DAY, noNaN: true }),
     at: fc.constantFrom(0, START - DAY, START),
+    broughtAt: fc.constantFrom(0, START - DAY),
   }),
 )
 const anybody: fc.Arbitrary<Judged> = fc.record({
@@ -66,12 +67,12 @@ test('of whom nothing is known a message in four hours is expected, and less aft
 })
 
 test('a day later a message counts a third, and so does the time in which it came', (t) => {
-  const before: Merit = { messages: 100, coveredMs: 50 * HOUR, at: START }
+  const before: Merit = { messages: 100, coveredMs: 50 * HOUR, at: START, broughtAt: START }
   const after = credit(before, START + DAY, 7)
   isNear(t, after.messages, 100 / Math.E + 7, 'messages')
   isNear(t, after.coveredMs, (50 * HOUR) / Math.E + DAY, 'time')
   t.equal(after.at, START + DAY)
-  t.deepEqual(before, { messages: 100, coveredMs: 50 * HOUR, at: START }, 'the sums before are untouched')
+  t.deepEqual(before, { messages: 100, coveredMs: 50 * HOUR, at: START, broughtAt: START }, 'the sums before are untouched')
   t.end()
 })
 
@@ -127,7 +128,7 @@ test('the sums are finite and not negative, and a message more never makes a pee
     t,
     'looking at it in between changes no count',
     fc.property(fc.nat(3 * DAY), fc.nat(3 * DAY), (a, b) => {
-      const merit: Merit = { messages: 1000, coveredMs: DAY, at: START }
+      const merit: Merit = { messages: 1000, coveredMs: DAY, at: START, broughtAt: START }
       const straight = credit(merit, START + a + b, 0)
       const twice = credit(credit(merit, START + a, 0), START + a + b, 0)
       if (Math.abs(twice.messages - straight.messages) > 1e-6) throw new Error(`${twice.messages}`)
@@ -180,7 +181,7 @@ test('a stranger who brought nothing waits six times as long, even past the long
     t.equal(visitPause(OPTIONS, judged({ ...stranger, merit })), 6 * pause)
     t.equal(visitPause(OPTIONS, judged({ priority: 'MEDIUM', merit })), pause, 'a MEDIUM one is no stranger')
   }
-  const longAgo: Merit = { messages: 0.05, coveredMs: 1000 * HOUR, at: START }
+  const longAgo: Merit = { messages: 0.05, coveredMs: 1000 * HOUR, at: START, broughtAt: START }
   t.equal(visitPause(OPTIONS, judged({ ...stranger, merit: longAgo })), 12 * HOUR, 'what came has faded')
   const brought = credit(null, START, 1)
   t.equal(

@@ -38,7 +38,7 @@ const ago = (ms: number): number => START - ms
 
 test('among the routes that may be dialed each criterion decides before those after it', (t) => {
   const erring = { errorCount: 1, lastErrorTime: ago(DAY), backoffStep: 1 }
-  const muchBrought = { messages: 12_000, coveredMs: 12 * HOUR, at: ago(HOUR) }
+  const muchBrought = { messages: 12_000, coveredMs: 12 * HOUR, at: ago(HOUR), broughtAt: ago(HOUR) }
   // In each row the second one is better by every later criterion.
   const table: readonly { readonly rule: string; readonly first: Contender; readonly second: Contender }[] = [
     {

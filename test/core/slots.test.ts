@@ -377,11 +377,11 @@ test('as many dials as are expected to fill the free slots, at most twice those 
   }[] = [
     { free: 3, rate: 1, wanted: 3, why: 'all succeed' },
     { free: 3, rate: 0.5, wanted: 6, why: 'every second' },
-    { free: 3, rate: 0.38, wanted: 8, why: 'ceil(7.9)' },
+    { free: 3, rate: 0.38, wanted: 8, why: 'round(7.9)' },
     { free: 3, rate: 0.05, wanted: 8, why: 'twice the free slots plus two' },
     { free: 1, rate: 0.999_999, wanted: 1, why: 'one, and not two for the last bit of an average' },
-    { free: 1, rate: 0.9, wanted: 2, why: 'ceil(1.1)' },
-    { free: 1, rate: 0.3, wanted: 4, why: 'ceil(3.3) is at the bound' },
+    { free: 1, rate: 0.9, wanted: 1, why: 'round(1.1): a second one would mostly be hung up on' },
+    { free: 1, rate: 0.3, wanted: 3, why: 'round(3.3)' },
     { free: 1, rate: 0.2, wanted: 4, why: 'past it' },
     { free: 0, rate: 0.05, wanted: 0, why: 'nothing is free' },
   ]
@@ -430,13 +430,16 @@ test('the success rate of a class is a moving average of its dials, and never so
 
 test('a class whose dials fail dials more at a time, and what arrives beyond its slots is closed, the newest first', (t) => {
   const world = World.started(slots({ net: 1 }))
-  world.addAll(people(6))
+  world.addAll(people(8))
   const failOne = (): void => world.fail(world.inFlight()[0] ?? '')
   world.settle()
   t.equal(world.inFlight().length, 2)
   failOne()
   world.settle()
-  t.equal(world.inFlight().length, 3, '1 / 0.4375 is more than two')
+  t.equal(world.inFlight().length, 2, '1 / 0.4375 is nearer to two')
+  failOne()
+  world.settle()
+  t.equal(world.inFlight().length, 3, '1 / 0.3828 is nearer to three')
   const [early = '', late = '', other = ''] = world.inFlight()
   world.connect(early)
   world.now += 1
