@@ -1,97 +1,89 @@
-/** DESIGN 4, "Lifetime and rotation", what rotation.test.ts leaves: whom they spare, what stands against them, and the shares. */
+/** DESIGN 4, "Lifetime and rotation", the first half: the hard limit that a user may set. Who makes room: rotation.test.ts. */
 import test = require('tape')
 
-import { DAY, HOUR, idOf, MINUTE, SECOND, slots, stored, storedPeer, World } from '../support/builders'
+import { DAY, HOUR, idOf, MINUTE, slots, World } from '../support/builders'
 
-const effects = (done: readonly { readonly effect: string }[]): string[] => done.map(({ effect }) => effect)
-
-test('the limit holds for every connection that is not long-term', (t) => {
-  const world = World.started({ ...slots({ net: 2 }), lifetimeMs: HOUR })
-  world.addAll(['asked', 'kept'])
-  world.longTerm('kept')
-  world.request('asked')
-  world.settle()
-  world.connect('asked')
-  world.connect('kept')
-  world.callIn('caller')
-  t.deepEqual(effects(world.elapse(HOUR)).sort(), ['close asked lifetime', 'close caller lifetime'])
-  world.close('asked')
-  world.close('caller')
-  world.longTerm('kept', false)
-  t.deepEqual(world.settle(), ['close kept lifetime'], 'and for that one as soon as it no longer is')
-  t.end()
-})
-
-test('a class in which a slot is free, or about to be, rotates nobody', (t) => {
-  const world = World.started(slots({ net: 2 }))
-  world.addAll(['a', 'b'])
-  world.settle()
-  world.connect('a')
-  world.dispatch({ type: 'connection/caughtUp', peer: idOf('a') })
-  world.add('c')
-  t.deepEqual(world.settle(), [], 'b is being dialed')
-  world.connect('b')
-  world.askToClose('b', 'dead')
-  t.deepEqual(world.settle(), ['close b dead'])
-  t.deepEqual(world.elapse(4 * SECOND), [], 'the slot of b is about to be free')
-  t.end()
-})
-
-test('who is ready but could not be dialed anyway is no reason to hang up', (t) => {
-  const world = World.started(slots({ net: 1 }))
-  world.add('holder/net-h')
-  world.settle()
-  world.connect('holder/net-h')
-  world.dispatch({ type: 'connection/caughtUp', peer: idOf('holder') })
-  world.now += SECOND
-  world.add('waiter/net-h')
-  t.deepEqual(world.settle(), ['put off waiter/net-h until 60000'], 'its host was dialed a second ago')
-  t.deepEqual(world.elapse(59 * SECOND - 1), [])
-  t.deepEqual(effects(world.elapse(1)), ['close holder rotation'])
-  t.end()
-})
-
-test('who is kept away by an outage is no reason to hang up either', (t) => {
-  const world = World.started(slots({ net: 1 }))
-  world.add('holder')
-  world.settle()
-  world.connect('holder')
-  world.now += HOUR
-  world.dispatch({ type: 'environment/offline' })
-  world.add('waiter')
-  t.deepEqual(effects(world.elapse(5 * MINUTE - 1)), [])
-  t.end()
-})
-
-test('rotation visits everybody: with equal merit nobody waits longer than his share', (t) => {
-  const names = Array.from({ length: 12 }, (_, i) => `p${i}`)
-  const world = World.started(slots({ net: 3 }))
-  world.isChecked = false
-  world.load(
-    names.map((name) => stored(name)),
-    names.map((name) => storedPeer(name, { priority: 'MEDIUM', prioritisedBy: 'user' })),
-  )
-  const visits = new Map<string, number>()
-  const end = world.now + 3 * DAY
-  while (world.now < end) {
-    for (const effect of world.settle()) {
-      const [what, name = ''] = effect.split(' ')
-      if (what === 'close') world.close(name)
-      if (what === 'dial') {
-        world.connect(name)
-        visits.set(name, (visits.get(name) ?? 0) + 1)
-      }
-    }
+/** Adds a route and connects it at once. */
+function up(world: World, ...labels: readonly string[]): void {
+  for (const label of labels) {
+    world.add(label)
     world.settle()
-    for (const each of world.inFlight()) {
-      world.connect(each)
-      visits.set(each, (visits.get(each) ?? 0) + 1)
-    }
-    world.now = Math.max(world.now, Math.min(end, world.wakeAt() ?? end))
+    world.connect(label)
   }
-  const counts = names.map((name) => visits.get(name) ?? 0)
-  const mean = counts.reduce((sum, count) => sum + count, 0) / names.length
-  t.ok(mean >= 20, `${mean} visits each`)
-  t.ok(Math.max(...counts) <= 1.2 * mean && Math.min(...counts) >= 0.8 * mean, counts.join())
+}
+
+function setLifetime(world: World, lifetimeMs: number | null): void {
+  world.dispatch({ type: 'options/changed', options: { ...world.state.options, lifetimeMs } })
+}
+
+test('none is set at first', (t) => {
+  const world = World.started(slots({ net: 2 }))
+  up(world, 'alice')
+  world.callIn('bob')
+  t.equal(world.wakeAt(), null)
+  t.deepEqual(world.elapse(400 * DAY), [])
+  t.end()
+})
+
+test('setLifetime is a hard limit: a connection that is not long-term is closed after it', (t) => {
+  const world = World.started(slots({ net: 2 }))
+  world.longTerm('alice')
+  up(world, 'alice', 'bob')
+  world.add('carol')
+  world.request('carol')
+  world.settle()
+  world.connect('carol')
+  world.callIn('dave')
+  world.dispatch({ type: 'connection/transferred', peer: idOf('bob') })
+  setLifetime(world, 10 * MINUTE)
+  t.equal(world.wakeAt(), world.now + 10 * MINUTE)
+  t.deepEqual(world.elapse(10 * MINUTE - 1), [])
+  t.deepEqual(
+    world
+      .elapse(1)
+      .map(({ effect }) => effect)
+      .sort(),
+    ['close bob lifetime', 'close carol lifetime', 'close dave lifetime'],
+    'scheduled, asked for or inbound, and whether or not it is transferring',
+  )
+  for (const name of ['bob', 'carol', 'dave']) world.close(name)
+  t.deepEqual(world.connected(), ['alice'])
+  t.deepEqual(world.elapse(MINUTE - 1), [], 'who has just been closed is left alone for a minute')
+  t.deepEqual(
+    world
+      .elapse(1)
+      .map(({ effect }) => effect)
+      .sort(),
+    ['dial bob', 'dial carol'],
+    'then each of them may have the slot that alice does not hold',
+  )
+  t.end()
+})
+
+test('a lifetime holds for the connections that are up, and goes with being set to none', (t) => {
+  const prepared = (): World => {
+    const world = World.started(slots({ net: 1 }))
+    up(world, 'alice')
+    world.elapse(HOUR)
+    return world
+  }
+  const old = prepared()
+  setLifetime(old, HOUR + 1)
+  t.deepEqual(old.settle(), [])
+  t.deepEqual(old.elapse(1), [{ at: HOUR + 1, effect: 'close alice lifetime' }])
+  const older = prepared()
+  setLifetime(older, MINUTE)
+  t.deepEqual(older.settle(), ['close alice lifetime'], 'one that is over already closes at once')
+  const lifted = prepared()
+  setLifetime(lifted, HOUR + 1)
+  setLifetime(lifted, null)
+  t.equal(lifted.wakeAt(), null)
+  t.deepEqual(lifted.elapse(DAY), [])
+  const spared = prepared()
+  setLifetime(spared, HOUR + 1)
+  spared.longTerm('alice')
+  t.deepEqual(spared.elapse(DAY), [], 'who becomes long-term in the meantime stays')
+  spared.longTerm('alice', false)
+  t.deepEqual(spared.settle(), ['close alice lifetime'], 'until he is none any more')
   t.end()
 })
