@@ -656,7 +656,8 @@ test('status() says mode, slots, inbound, environment and counts', (t) => {
     closing: 0,
     waiting: 0,
     nextAttemptAt: null,
-    successRate: 1,
+    // One half at first, and one success more.
+    successRate: 0.5625,
   })
   t.equal(status.classes.ws?.max, 0)
   t.equal(status.classes.ws?.waiting, 1, 'dave waits for a slot that there is not')

@@ -183,7 +183,8 @@ test('"manager.connections.start(), .stop(): all connections; off by default"', 
 })
 
 test('"manager.connections.setMaxByType(max) merges with what is there; defaults rtc 3, net 3, onion 3, ws 0, wss 0"', (t) => {
-  const { manager, clock, dials } = bench({ answer: (dial) => void dial.accept() })
+  const opened: FakeRpc[] = []
+  const { manager, clock } = bench({ answer: (dial) => void opened.push(dial.accept()) })
   const maxima = (): Record<string, number> =>
     Object.fromEntries(Object.entries(manager.connections.status().classes).map(([type, { max }]) => [type, max]))
   t.deepEqual(maxima(), { rtc: 3, net: 3, onion: 3, ws: 0, wss: 0, local: 5 }, 'and five local ones')
@@ -200,7 +201,9 @@ test('"manager.connections.setMaxByType(max) merges with what is there; defaults
   t.deepEqual(maxima(), { rtc: 3, net: 4, onion: 3, ws: 2, wss: 0, local: 5 }, 'merged')
   clock.advance(MINUTE)
   t.deepEqual(connected(), { rtc: 3, net: 4, onion: 3, ws: 2, wss: 0 })
-  t.equal(dials.length, 12, 'and not a dial more than that')
+  // As nobody knows yet how many will answer, some more are dialed at first than there is room for.
+  t.equal(opened.filter(({ closed }) => !closed).length, 12, 'what came beyond that was closed')
+  t.ok(opened.length < 2 * 12, 'and that was not much')
   t.end()
 })
 
