@@ -45,6 +45,11 @@ export function rateOf(merit: Merit | null): number {
   return ((merit.messages + PRIOR_MESSAGES) / (merit.coveredMs + PRIOR_MS)) * HOUR_MS
 }
 
+/** Messages per hour, if none comes until then: the sums are brought up to date only when something is told about the peer. */
+export function rateAt(merit: Merit | null, at: EpochMs): number {
+  return rateOf(merit && credit(merit, at, 0))
+}
+
 /** How long after a visit the next one is wanted. */
 export function visitPause(options: Options, peer: Pick<Peer, 'priority' | 'prioritisedBy' | 'merit'>): DurationMs {
   const pause = options.visitMs * Math.cbrt(1 / rateOf(peer.merit))

@@ -4,7 +4,7 @@
  */
 import { hostKeyOf } from './address'
 import { isAnythingConnected, isDown, LINK, layerHolds, layersDownAbove, probeEndsAt } from './blame'
-import { isStranger, rateOf } from './merit'
+import { isStranger, rateAt } from './merit'
 import { dialTimeout, slotsMax } from './options'
 import {
   compareInQueue,
@@ -538,7 +538,7 @@ function planSurplus(draft: Draft): void {
     // Somebody came on a visit. Of a maximum that was lowered, the least wanted go, ripe or not.
     const isVisit = scheduled.some(({ connection }) => now - connection.since < state.options.visitStayMs)
     if (surplus === 1 && max > 0 && isVisit && ripe.length > 0) {
-      close(draft, leastWorth(ripe).peer, 'rotation')
+      close(draft, leastWorth(ripe, now).peer, 'rotation')
       continue
     }
     scheduled.sort((a, b) => Number(rooms.has(a.peer.id)) - Number(rooms.has(b.peer.id)) || worstHeldFirst(a, b))
@@ -557,14 +557,14 @@ function mayRotateAt({ connection }: Held, { options }: State): EpochMs {
 }
 
 /** Whose connection brings least: who is connected for long and brings much stays. */
-function leastWorth(ripe: readonly Held[]): Held {
-  return ripe.reduce((worst, each) => (compareWorth(each, worst) < 0 ? each : worst))
+function leastWorth(ripe: readonly Held[], now: EpochMs): Held {
+  return ripe.reduce((worst, each) => (compareWorth(each, worst, now) < 0 ? each : worst))
 }
 
-function compareWorth(a: Held, b: Held): number {
+function compareWorth(a: Held, b: Held, now: EpochMs): number {
   return (
     Number(isStranger(b.peer)) - Number(isStranger(a.peer)) ||
-    rateOf(a.peer.merit) - rateOf(b.peer.merit) ||
+    rateAt(a.peer.merit, now) - rateAt(b.peer.merit, now) ||
     tierOfHeld(b) - tierOfHeld(a) ||
     a.connection.since - b.connection.since ||
     worstHeldFirst(a, b)

@@ -3,7 +3,7 @@ import fc from 'fast-check'
 
 import test = require('tape')
 
-import { credit, isStranger, type Merit, rateOf, turnAtOf, visitPause } from '../../src/core/merit'
+import { credit, isStranger, type Merit, rateAt, rateOf, turnAtOf, visitPause } from '../../src/core/merit'
 import type { Peer, Priority } from '../../src/core/types'
 import { DAY, HOUR, idOf, MINUTE, options, SECOND, START, slots, stored, storedPeer, World } from '../support/builders'
 
@@ -100,6 +100,15 @@ test('a peer that brings so many an hour is soon known to, and so is one that st
     for (; at < START + 9 * DAY; at += HOUR) merit = credit(merit, at, 0)
     t.ok(rateOf(merit) < perHour / 20, `four days later ${rateOf(merit)}`)
   }
+  t.end()
+})
+
+test('silence counts, whether or not anything is told meanwhile', (t) => {
+  const merit: Merit = { messages: 100, coveredMs: 10 * HOUR, at: START }
+  t.equal(rateAt(merit, START), rateOf(merit))
+  t.equal(rateAt(merit, START + DAY), rateOf(credit(merit, START + DAY, 0)))
+  t.ok(rateAt(merit, START + DAY) < rateOf(merit) / 5)
+  t.equal(rateAt(null, START + DAY), rateOf(null), 'of whom nothing is known nothing is held against')
   t.end()
 })
 
