@@ -1,7 +1,17 @@
-/** DESIGN 4, "Lifetime and rotation": when a connection has to go, who goes, and for whom. */
+/**
+ * DESIGN 4, "Lifetime and rotation", the second half: who is visited while all slots are full, when, and who makes room for
+ * whom. A visitor is dialed beyond the slots; somebody goes only when he is there.
+ */
 import test = require('tape')
 
-import { DAY, HOUR, idOf, MINUTE, options, SECOND, slots, stored, World } from '../support/builders'
+import type { StoredPeer, StoredRoute } from '../../src/core/actions'
+import type { Options } from '../../src/core/options'
+import { DAY, HOUR, idOf, MINUTE, options, SECOND, START, slots, stored, storedPeer, World } from '../support/builders'
+
+const people = (count: number, prefix = 'p'): string[] => Array.from({ length: count }, (_, i) => `${prefix}${i}`)
+const effects = (done: readonly { readonly effect: string }[]): string[] => done.map(({ effect }) => effect)
+const starting = (done: readonly { readonly effect: string }[], word: string): string[] =>
+  effects(done).filter((effect) => effect.startsWith(word))
 
 /** Adds a route and connects it at once. */
 function up(world: World, ...labels: readonly string[]): void {
@@ -12,124 +22,154 @@ function up(world: World, ...labels: readonly string[]): void {
   }
 }
 
-function setLifetime(world: World, lifetimeMs: number | null): void {
-  world.dispatch({ type: 'options/changed', options: { ...world.state.options, lifetimeMs } })
-}
-
 const caughtUp = (world: World, name: string): unknown =>
   world.dispatch({ type: 'connection/caughtUp', peer: idOf(name) })
 const transferred = (world: World, name: string): unknown =>
   world.dispatch({ type: 'connection/transferred', peer: idOf(name) })
 
-// ---- lifetime -------------------------------------------------------------------------------------------------------------
-
-test('none is set at first', (t) => {
-  const world = World.started(slots({ net: 2 }))
-  up(world, 'alice')
-  world.callIn('bob')
-  t.equal(world.wakeAt(), null)
-  t.deepEqual(world.elapse(400 * DAY), [])
-  t.end()
-})
-
-test('setLifetime is a hard limit: a connection that is not long-term is closed after it', (t) => {
-  const world = World.started(slots({ net: 2 }))
-  world.longTerm('alice')
-  up(world, 'alice', 'bob')
-  world.add('carol')
-  world.request('carol')
-  world.settle()
-  world.connect('carol')
-  world.callIn('dave')
-  transferred(world, 'bob')
-  setLifetime(world, 10 * MINUTE)
-  t.equal(world.wakeAt(), world.now + 10 * MINUTE)
-  t.deepEqual(world.elapse(10 * MINUTE - 1), [])
-  t.deepEqual(
-    world
-      .elapse(1)
-      .map(({ effect }) => effect)
-      .sort(),
-    ['close bob lifetime', 'close carol lifetime', 'close dave lifetime'],
-    'scheduled, asked for or inbound, and whether or not it is transferring',
-  )
-  for (const name of ['bob', 'carol', 'dave']) world.close(name)
-  t.deepEqual(world.connected(), ['alice'])
-  t.deepEqual(world.elapse(MINUTE - 1), [], 'who has just been closed is left alone for a minute')
-  t.deepEqual(world.settle(), [])
-  t.equal(world.elapse(1).length, 1, 'then one of the two takes the slot that alice does not hold')
-  t.end()
-})
-
-test('a lifetime holds for the connections that are up, and goes with being set to none', (t) => {
-  const prepared = (): World => {
-    const world = World.started(slots({ net: 1 }))
-    up(world, 'alice')
-    world.elapse(HOUR)
-    return world
+/** A full class, and everybody in it may make room. */
+function ripeWorld(names: readonly string[] = ['alice'], change: Partial<Options> = {}): World {
+  const world = World.started({ ...slots({ net: names.length }), ...change })
+  for (const name of names) {
+    up(world, name)
+    world.now += SECOND
   }
-  const old = prepared()
-  setLifetime(old, HOUR + 1)
-  t.deepEqual(old.settle(), [])
-  t.deepEqual(old.elapse(1), [{ at: HOUR + 1, effect: 'close alice lifetime' }])
-  const older = prepared()
-  setLifetime(older, MINUTE)
-  t.deepEqual(older.settle(), ['close alice lifetime'], 'one that is over already closes at once')
-  const lifted = prepared()
-  setLifetime(lifted, HOUR + 1)
-  setLifetime(lifted, null)
-  t.equal(lifted.wakeAt(), null)
-  t.deepEqual(lifted.elapse(DAY), [])
-  const spared = prepared()
-  setLifetime(spared, HOUR + 1)
-  spared.longTerm('alice')
-  t.deepEqual(spared.elapse(DAY), [], 'who becomes long-term in the meantime stays')
-  spared.longTerm('alice', false)
-  t.deepEqual(spared.settle(), ['close alice lifetime'], 'until he is none any more')
-  t.end()
-})
+  for (const name of names) caughtUp(world, name)
+  world.now += 12 * SECOND
+  return world
+}
 
-// ---- who may go, and when ---------------------------------------------------------------------------------------------------
+const ago = (ms: number): number => START - ms
 
-test('a connection that has been up for 30 min gives its slot to a peer that is waiting for one', (t) => {
+/** Somebody who was connected so long before the start. */
+function known(world: World, name: string, agoMs: number, learned: Partial<StoredRoute> = {}): void {
+  world.load(
+    [stored(name, { lastConnectionTime: ago(agoMs), connectionCount: 1, ...learned })],
+    [storedPeer(name, { visitedAt: ago(agoMs) })],
+  )
+}
+
+/** Lets each dial end at once, and confirms each close; what was begun and when, in ms after `START`, until `end`. */
+function live(
+  world: World,
+  end: number,
+  outcome: (name: string) => 'connect' | 'fail',
+  met: (name: string) => void = (name) => caughtUp(world, name),
+): { readonly at: number; readonly effect: string }[] {
+  const done: { at: number; effect: string }[] = []
+  for (let round = 0; world.now < end; round++) {
+    if (round > 100_000) throw new Error('too many rounds')
+    for (const effect of world.settle()) {
+      done.push({ at: world.now - START, effect })
+      if (effect.startsWith('close ')) world.close(effect.split(' ')[1] ?? '')
+    }
+    const inFlight = world.inFlight()
+    for (const name of inFlight)
+      if (outcome(name) === 'fail') world.fail(name, { jitter: 1 })
+      else {
+        world.connect(name)
+        met(name)
+      }
+    if (inFlight.length === 0) world.now = Math.min(end, world.wakeAt() ?? end)
+  }
+  return done
+}
+
+// ---- a visit ----------------------------------------------------------------------------------------------------------------
+
+test('in a full class a visitor is dialed beyond the slots, and somebody makes room when he is there', (t) => {
   const world = World.started(slots({ net: 1 }))
   up(world, 'alice')
-  world.add('bob')
-  t.equal(world.wakeAt(), world.now + 30 * MINUTE)
-  t.deepEqual(world.elapse(30 * MINUTE - 1), [])
-  t.deepEqual(world.elapse(1), [{ at: 30 * MINUTE, effect: 'close alice rotation' }])
-  t.deepEqual(world.elapse(SECOND), [], 'the slot is free when the close is confirmed')
-  world.close('alice')
-  t.deepEqual(world.settle(), ['dial bob'])
-  world.connect('bob')
-  t.deepEqual(world.elapse(30 * MINUTE - 1), [])
-  t.deepEqual(world.elapse(1), [{ at: HOUR + SECOND, effect: 'close bob rotation' }], 'and so on, in turns')
-  t.end()
-})
-
-test('a connection that has caught up gives its slot at once', (t) => {
-  const world = World.started(slots({ net: 1 }))
-  up(world, 'alice')
-  world.add('bob')
-  world.elapse(MINUTE)
   caughtUp(world, 'alice')
+  world.add('bob')
+  t.equal(world.wakeAt(), START + 12 * SECOND)
+  t.deepEqual(world.elapse(12 * SECOND), [{ at: 12 * SECOND, effect: 'dial bob' }])
+  t.deepEqual(world.elapse(5 * SECOND), [])
+  t.deepEqual(world.connected(), ['alice'], 'who stays while the other one is dialed')
+  world.connect('bob')
+  t.deepEqual(world.connected(), ['alice', 'bob'])
   t.deepEqual(world.settle(), ['close alice rotation'])
+  world.close('alice')
+  t.deepEqual(world.settle(), [])
+  t.deepEqual(world.connected(), ['bob'])
   t.end()
 })
 
-test('the slot goes to who has waited longest, not to who was there last', (t) => {
-  const world = World.started({ ...slots({ net: 1 }), hostWindowMs: 0 })
-  world.add('alice')
-  world.settle()
-  // Each second dial is for those who have connected before (order.test.ts); the one after this is not.
-  world.fail('alice', { jitter: 0 })
-  world.elapse(500)
-  world.connect('alice')
-  world.load([stored('bob', { lastConnectionTime: world.now - HOUR })])
-  world.add('carol')
-  world.elapse(30 * MINUTE)
+test('nobody is hung up on for a visitor who does not answer, however often', (t) => {
+  const world = ripeWorld()
+  world.addAll(people(5))
+  const failing = live(world, world.now + 6 * HOUR, () => 'fail')
+  t.ok(starting(failing, 'dial').length > 5)
+  t.deepEqual(starting(failing, 'close'), [])
+  const silent = ripeWorld()
+  silent.addAll(people(5))
+  const done = silent.elapse(6 * HOUR)
+  t.ok(starting(done, 'give up').length > 5)
+  t.deepEqual(starting(done, 'close'), [])
+  t.deepEqual([world.connected(), silent.connected()], [['alice'], ['alice']])
+  t.end()
+})
+
+test('one visitor at a time: none while one is being dialed, or while somebody is going', (t) => {
+  const world = ripeWorld(['alice', 'bob'], { rotationMinMs: 0, rotationMaxMs: 0 })
+  world.addAll(['carol', 'dave'])
+  const [first = ''] = world.settle()
+  t.equal(world.inFlight().length, 1)
+  t.deepEqual(effects(world.elapse(10 * SECOND - 1)), [])
+  const [visitor = ''] = world.inFlight()
+  t.equal(first, `dial ${visitor}`)
+  world.connect(visitor)
+  t.deepEqual(world.settle(), ['close alice rotation'])
+  t.deepEqual(effects(world.elapse(5 * SECOND - 1)), [], 'while she goes')
   world.close('alice')
-  t.equal(world.settle()[0], 'dial carol', 'the gap that a rotation leaves is no warm start')
+  t.deepEqual(world.settle(), [`dial ${visitor === 'carol' ? 'dave' : 'carol'}`])
+  t.end()
+})
+
+test('while a slot is free, or about to be, nobody is visited beyond the slots and nobody leaves', (t) => {
+  const world = World.started({ ...slots({ net: 2 }), maxDialing: 1 })
+  up(world, 'alice')
+  caughtUp(world, 'alice')
+  world.now += HOUR
+  world.addAll(['bob', 'carol'])
+  const [first = ''] = world.settle()
+  t.deepEqual([first.slice(0, 4), world.inFlight().length], ['dial', 1], 'for the free slot')
+  const [name = ''] = world.inFlight()
+  world.connect(name)
+  world.askToClose(name, 'dead')
+  t.deepEqual(world.settle(), [`close ${name} dead`])
+  t.deepEqual(effects(world.elapse(5 * SECOND - 1)), [], 'its slot is about to be free')
+  world.close(name)
+  t.deepEqual(world.connected(), ['alice'])
+  t.deepEqual(starting(world.elapse(HOUR), 'close'), [])
+  t.end()
+})
+
+// ---- since when somebody may make room ----------------------------------------------------------------------------------------
+
+test('a connection that has not caught up stays for ten minutes', (t) => {
+  const world = World.started(slots({ net: 1 }))
+  up(world, 'alice')
+  world.add('bob')
+  t.equal(world.wakeAt(), world.now + 10 * MINUTE)
+  t.deepEqual(world.elapse(10 * MINUTE), [{ at: 10 * MINUTE, effect: 'dial bob' }])
+  t.end()
+})
+
+test('one that has caught up stays for twelve seconds in all', (t) => {
+  const late = World.started(slots({ net: 1 }))
+  up(late, 'alice')
+  late.add('bob')
+  late.elapse(MINUTE)
+  caughtUp(late, 'alice')
+  t.deepEqual(late.settle(), ['dial bob'], 'when that was long ago, no longer')
+  const early = World.started(slots({ net: 1 }))
+  up(early, 'alice')
+  early.add('bob')
+  early.elapse(2 * SECOND)
+  caughtUp(early, 'alice')
+  t.deepEqual(early.elapse(10 * SECOND - 1), [])
+  t.deepEqual(effects(early.elapse(1)), ['dial bob'])
   t.end()
 })
 
@@ -137,15 +177,15 @@ test('not one that is transferring right now', (t) => {
   const world = World.started(slots({ net: 1 }))
   up(world, 'alice')
   world.add('bob')
-  world.elapse(30 * MINUTE - 1)
+  world.elapse(10 * MINUTE - 1)
   for (let i = 0; i < 100; i++) {
     transferred(world, 'alice')
     t.deepEqual(world.elapse(9_999), [])
   }
   transferred(world, 'alice')
-  const last = world.now - world.first.now
+  const last = world.now - START
   t.deepEqual(world.elapse(9_999), [])
-  t.deepEqual(world.elapse(1), [{ at: last + 10_000, effect: 'close alice rotation' }], '10 s after the last message')
+  t.deepEqual(world.elapse(1), [{ at: last + 10_000, effect: 'dial bob' }], '10 s after the last message')
   t.end()
 })
 
@@ -159,105 +199,239 @@ test('a caught up connection that begins to transfer again has not caught up', (
   transferred(world, 'alice')
   caughtUp(world, 'alice')
   t.deepEqual(world.elapse(9_999), [])
-  t.deepEqual(world.elapse(1), [{ at: MINUTE + 10_000, effect: 'close alice rotation' }])
+  t.deepEqual(world.elapse(1), [{ at: MINUTE + 10_000, effect: 'dial bob' }])
   t.end()
 })
 
-test('of several the one that is not transferring goes, then the lowest priority, then the longest up', (t) => {
-  const prepared = (): World => {
-    const world = World.started(slots({ net: 3 }))
-    for (const name of ['alice', 'bob', 'carol']) {
-      up(world, name)
+test('when nobody may make room any more as the visitor arrives, it is the visitor who goes', (t) => {
+  const world = ripeWorld()
+  world.add('bob')
+  t.deepEqual(world.settle(), ['dial bob'])
+  world.now += SECOND
+  transferred(world, 'alice')
+  world.connect('bob')
+  t.deepEqual(world.settle(), ['close bob surplus'], 'a transfer is not cut for him')
+  t.end()
+})
+
+// ---- who makes room -----------------------------------------------------------------------------------------------------------
+
+/** Messages that stand for so many per hour. */
+const bringing = (perHour: number): Partial<StoredPeer> => ({
+  merit: { messages: perHour * 1000, coveredMs: 1000 * HOUR, at: START },
+})
+
+test('of those that may make room a stranger goes, then who brings least, then the lowest priority, then the longest up', (t) => {
+  const known = { prioritisedBy: 'user' } as const
+  // In each row the second is better by every later criterion.
+  const table: readonly {
+    readonly rule: string
+    readonly goes: Partial<StoredPeer>
+    readonly stays: Partial<StoredPeer>
+  }[] = [
+    {
+      rule: 'a stranger, whatever he brings',
+      goes: { priority: 'LOW', ...bringing(100) },
+      stays: { priority: 'LOW', ...known, ...bringing(1) },
+    },
+    {
+      rule: 'who brings least, though a friend',
+      goes: { priority: 'HIGH', ...known, ...bringing(10) },
+      stays: { priority: 'LOW', ...known, ...bringing(11) },
+    },
+    {
+      rule: 'the lowest priority',
+      goes: { priority: 'LOW', ...known, ...bringing(5) },
+      stays: { priority: 'MEDIUM', ...known, ...bringing(5) },
+    },
+  ]
+  const meet = (peers: readonly (readonly [string, Partial<StoredPeer>])[], busy: readonly string[] = []): string[] => {
+    const world = World.started(slots({ net: peers.length }))
+    for (const [name, peer] of peers) {
+      world.load([stored(name)], [storedPeer(name, peer)])
+      world.settle()
+      world.connect(name)
       world.now += SECOND
     }
-    for (const name of ['alice', 'bob', 'carol']) caughtUp(world, name)
+    for (const [name] of peers) if (!busy.includes(name)) caughtUp(world, name)
+    world.now += 12 * SECOND
+    // He brings nothing and is the newest, but has not had his share.
+    world.load([stored('visitor')], [storedPeer('visitor', { ...known, ...bringing(0) })])
+    const dialed = world.settle()
+    world.connect('visitor')
+    return [...dialed, ...world.settle()]
+  }
+  for (const { rule, goes, stays } of table) {
+    const table2 = { goes, stays, more: { ...stays } }
+    for (const order of [
+      ['goes', 'stays', 'more'],
+      ['more', 'goes', 'stays'],
+      ['stays', 'more', 'goes'],
+    ] as const)
+      t.deepEqual(
+        meet(order.map((name) => [name, table2[name]] as const)),
+        ['dial visitor', 'close goes rotation'],
+        `${rule} (${order.join()})`,
+      )
+  }
+  const equal = { priority: 'MEDIUM', ...known, ...bringing(5) } as const
+  for (const order of [
+    ['alice', 'bob', 'carol'],
+    ['carol', 'bob', 'alice'],
+  ])
+    t.deepEqual(
+      meet(order.map((name) => [name, equal] as const)),
+      ['dial visitor', `close ${order[0]} rotation`],
+      'of equal ones the one that has been up longest',
+    )
+  t.deepEqual(
+    meet(
+      [
+        ['stranger', { priority: 'LOW' }],
+        ['friend', { priority: 'HIGH', ...known, ...bringing(100) }],
+      ],
+      ['stranger'],
+    ),
+    ['dial visitor', 'close friend rotation'],
+    'but only one that has had his share',
+  )
+  t.end()
+})
+
+test('who has brought nothing for long makes room before one that still does', (t) => {
+  const world = World.started(slots({ net: 2 }))
+  for (const [name, perHour] of [
+    ['alice', 10],
+    ['bob', 9],
+  ] as const) {
+    world.load([stored(name)], [storedPeer(name, bringing(perHour))])
+    world.settle()
+    world.connect(name)
+  }
+  world.now += 3 * DAY
+  world.dispatch({ type: 'connection/transferred', peer: idOf('bob'), count: 500 })
+  for (const name of ['alice', 'bob']) caughtUp(world, name)
+  world.now += 12 * SECOND
+  world.add('visitor')
+  world.settle()
+  world.connect('visitor')
+  t.deepEqual(world.settle(), ['close alice rotation'], 'what she brought three days ago has faded')
+  t.end()
+})
+
+test('of a maximum that was lowered by more than one the least wanted go, ripe or not', (t) => {
+  const prepared = (): World => {
+    const world = ripeWorld(['alice', 'bob', 'carol'])
+    world.prioritise('bob', 'LOW')
     return world
   }
-  const longest = prepared()
-  longest.add('dave')
-  t.deepEqual(longest.settle(), ['close alice rotation'], 'the longest up')
-  const lowest = prepared()
-  lowest.prioritise('carol', 'LOW')
-  lowest.prioritise('alice', 'HIGH')
-  lowest.add('dave')
-  t.deepEqual(lowest.settle(), ['close carol rotation'], 'the lowest priority')
-  const idle = prepared()
-  idle.prioritise('carol', 'LOW')
-  transferred(idle, 'carol')
-  transferred(idle, 'alice')
-  idle.add('dave')
-  t.deepEqual(idle.settle(), ['close bob rotation'], 'the one that is idle')
+  const byTwo = prepared()
+  byTwo.setMax({ net: 1 })
+  t.deepEqual(byTwo.settle(), ['close bob surplus', 'close carol surplus'], 'the lowest priority, then the newest')
+  const byOne = prepared()
+  byOne.prioritise('bob', 'MEDIUM')
+  byOne.setMax({ net: 2 })
+  t.deepEqual(byOne.settle(), ['close alice rotation'], 'one too many is as with a visit')
   t.end()
 })
 
-// ---- how often --------------------------------------------------------------------------------------------------------------
+test('long-term and requested connections make room for nobody', (t) => {
+  const world = World.started(slots({ net: 2 }))
+  up(world, 'alice')
+  world.longTerm('alice')
+  world.add('bob')
+  world.request('bob')
+  world.settle()
+  world.connect('bob')
+  for (const name of ['alice', 'bob']) caughtUp(world, name)
+  world.add('carol')
+  t.equal(world.wakeAt(), null)
+  t.deepEqual(world.elapse(30 * DAY), [])
+  world.longTerm('alice', false)
+  t.deepEqual(world.settle(), ['dial carol'], 'who is long-term no more may go')
+  world.connect('carol')
+  t.deepEqual(world.settle(), [], 'bob, who was asked for, takes no slot from anybody')
+  world.add('dave')
+  world.now += MINUTE
+  t.deepEqual(world.settle(), ['dial dave'])
+  world.connect('dave')
+  t.deepEqual(world.settle(), ['close alice rotation'], 'and never goes himself')
+  t.end()
+})
 
-test('at most one per class each 3 to 7 minutes, by the jitter', (t) => {
-  const table: readonly (readonly [jitter: number, pauseMs: number])[] = [
-    [0, 3 * MINUTE],
-    [0.25, 4 * MINUTE],
-    [0.5, 5 * MINUTE],
-    [0.999_999_9, 7 * MINUTE],
-  ]
-  for (const [jitter, pauseMs] of table) {
-    const world = World.started(slots({ net: 3 }))
-    world.jitter = jitter
-    for (const name of ['alice', 'bob', 'carol']) {
-      up(world, name)
-      world.now++
-    }
-    for (const name of ['alice', 'bob', 'carol']) caughtUp(world, name)
-    world.addAll(['dave', 'erin'])
-    t.deepEqual(world.settle(), ['close alice rotation'], `jitter ${jitter}: one`)
-    const rotatedAt = world.now
-    world.close('alice')
-    const [dial = ''] = world.settle()
-    const next = dial.replace('dial ', '')
-    t.ok(['dave', 'erin'].includes(next), dial)
-    world.connect(next)
-    t.equal(world.wakeAt(), rotatedAt + pauseMs)
-    t.deepEqual(world.elapse(pauseMs - 1), [])
-    t.deepEqual(
-      world.elapse(1).map(({ effect }) => effect),
-      ['close bob rotation'],
-      `the next after ${pauseMs} ms`,
-    )
+test('a peer that made room is left alone for a minute', (t) => {
+  const world = ripeWorld()
+  world.add('bob')
+  world.settle()
+  world.connect('bob')
+  world.settle()
+  const closedAt = world.now
+  world.close('alice')
+  const refused = world.whyNot('alice')
+  t.deepEqual([refused?.reason, refused?.until], ['backoff', closedAt + MINUTE])
+  world.close('bob')
+  world.dispatch({ type: 'route/removed', address: world.route('bob').address })
+  t.deepEqual(world.elapse(MINUTE - 1), [])
+  t.deepEqual(effects(world.elapse(1)), ['dial alice'])
+  t.equal(world.route('alice').errorCount, 0)
+  t.equal(world.route('alice').backoffStep, 0, 'it was our wish')
+  t.end()
+})
+
+// ---- who is visited, and when -----------------------------------------------------------------------------------------------
+
+test('who was visited has the next turn after a pause by what he brings, and the timer is set to it', (t) => {
+  for (const [perHour, pauseMs] of [
+    [0, 18 * MINUTE * Math.cbrt(1 / (0.5 / 1002))],
+    [1, 18 * MINUTE * Math.cbrt(1002 / 1000.5)],
+    [27, 6 * MINUTE * Math.cbrt((27 * 1002) / (27_000 + 0.5))],
+  ] as const) {
+    const world = ripeWorld()
+    const visitedAt = ago(MINUTE)
+    world.load([stored('bob')], [storedPeer('bob', { visitedAt, ...bringing(perHour) })])
+    const turnAt = visitedAt + Math.round(Math.min(2 * HOUR, pauseMs))
+    t.equal(world.wakeAt(), turnAt, `${perHour} per hour`)
+    t.deepEqual(world.elapse(turnAt - world.now - 1), [])
+    t.deepEqual(effects(world.elapse(1)), ['dial bob'])
   }
   t.end()
 })
 
-test('each class rotates on its own', (t) => {
-  const world = World.started(slots({ net: 1, onion: 1 }))
-  up(world, 'alice', 'bob/onion')
-  for (const name of ['alice', 'bob']) caughtUp(world, name)
-  world.addAll(['carol', 'dave/onion'])
-  t.deepEqual(world.settle(), ['close alice rotation', 'close bob rotation'])
+test('who is new is visited at once, who was lost as soon as the pause after the failure is over', (t) => {
+  const fresh = ripeWorld()
+  fresh.add('bob')
+  t.deepEqual(fresh.settle(), ['dial bob'])
+  const lost = ripeWorld()
+  // His turn would be in half an hour.
+  known(lost, 'bob', MINUTE, { errorCount: 1, lastErrorTime: START, nextAttemptAt: START + MINUTE })
+  t.equal(lost.wakeAt(), START + MINUTE)
+  t.deepEqual(lost.elapse(START + MINUTE - lost.now), [{ at: MINUTE, effect: 'dial bob' }])
   t.end()
 })
 
-test('the next one goes only when the slot of the one before has been taken', (t) => {
-  const world = World.started({ ...slots({ net: 2 }), rotationMinMs: 0, rotationMaxMs: 0 })
-  up(world, 'alice')
-  world.now++
-  up(world, 'bob')
-  for (const name of ['alice', 'bob']) caughtUp(world, name)
-  world.addAll(['carol', 'dave'])
-  t.deepEqual(world.settle(), ['close alice rotation'])
-  t.deepEqual(world.elapse(4_999), [], 'while it closes nobody else goes')
-  world.close('alice')
-  t.equal(world.settle().length, 1)
-  t.deepEqual(world.elapse(5_000), [], 'nor while the next one is being dialed')
-  world.connect(world.inFlight()[0] ?? '')
-  t.deepEqual(world.settle(), ['close bob rotation'])
+test('by turns: whose turn came first, and who was lost or is new', (t) => {
+  const world = ripeWorld(['alice'], { backoffBaseMs: DAY, backoffMaxMs: { HIGH: DAY, MEDIUM: DAY, LOW: DAY } })
+  for (const [i, name] of people(4, 'known').entries()) known(world, name, (10 - i) * DAY)
+  for (const name of people(2, 'lost')) known(world, name, DAY, { errorCount: 1, lastErrorTime: ago(HOUR) })
+  world.addAll(people(2, 'new'))
+  const visits = starting(
+    live(world, START + 20 * MINUTE, () => 'fail'),
+    'dial',
+  ).map((effect) => effect.replace('dial ', ''))
+  const regular = visits.filter((name) => name.startsWith('known'))
+  const others = visits.filter((name) => !name.startsWith('known'))
+  t.deepEqual(regular, people(4, 'known'), 'the earliest turn first')
+  t.deepEqual([...others.slice(0, 2).sort(), ...others.slice(2).sort()], [...people(2, 'lost'), ...people(2, 'new')])
+  t.deepEqual(
+    visits.map((name) => name.startsWith('known')),
+    visits.map((_, i) => visits[0]?.startsWith('known') === (i % 2 === 0)),
+    `one and the other: ${visits.join()}`,
+  )
   t.end()
 })
 
-// ---- for whom ---------------------------------------------------------------------------------------------------------------
-
-test('when nobody is waiting nobody leaves, and no wake-up is set', (t) => {
-  const world = World.started(slots({ net: 1 }))
-  up(world, 'alice')
-  caughtUp(world, 'alice')
+test('when nobody is to be visited nobody is dialed, and no wake-up is set', (t) => {
+  const world = ripeWorld()
   world.add('bob')
   world.prioritise('bob', 'BANNED')
   world.add('carol/ws')
@@ -268,98 +442,299 @@ test('when nobody is waiting nobody leaves, and no wake-up is set', (t) => {
   t.end()
 })
 
-test('a free slot makes nobody leave', (t) => {
-  const world = World.started(slots({ net: 2 }))
-  up(world, 'alice')
-  caughtUp(world, 'alice')
-  world.add('bob')
-  t.deepEqual(world.settle(), ['dial bob'])
-  t.deepEqual(world.elapse(9_999), [])
-  world.fail('bob', { jitter: 1 })
-  t.deepEqual(
-    world.elapse(HOUR).filter(({ effect }) => effect.startsWith('close')),
-    [],
-  )
+test('who waits out a pause is visited when it is over', (t) => {
+  const world = ripeWorld()
+  world.load([stored('bob', { errorCount: 1, nextAttemptAt: START + HOUR })])
+  t.equal(world.wakeAt(), START + HOUR)
+  t.deepEqual(world.elapse(START + HOUR - world.now), [{ at: HOUR, effect: 'dial bob' }])
   t.end()
 })
 
-test('who waits out a pause waits for a slot when it is over', (t) => {
-  const world = World.started(slots({ net: 1 }))
-  up(world, 'alice')
-  world.load([stored('bob', { errorCount: 1, nextAttemptAt: world.now + HOUR })])
-  t.equal(world.wakeAt(), world.now + HOUR)
-  t.deepEqual(world.elapse(HOUR - 1), [])
-  t.deepEqual(world.elapse(1), [{ at: HOUR, effect: 'close alice rotation' }])
-  t.end()
-})
-
-test('nobody leaves for a peer whose host was dialed a moment ago', (t) => {
+test('nobody is visited whose host was dialed a moment ago', (t) => {
   const world = World.started(slots({ net: 1 }))
   up(world, 'alice/net-h')
   caughtUp(world, 'alice')
   world.add('bob/net-h')
+  world.now += 12 * SECOND
   t.deepEqual(world.settle(), ['put off bob/net-h until 60000'])
-  t.deepEqual(world.elapse(MINUTE - 1), [])
-  t.deepEqual(world.elapse(1), [{ at: MINUTE, effect: 'close alice rotation' }])
+  t.deepEqual(world.elapse(48 * SECOND - 1), [])
+  t.deepEqual(world.elapse(1), [{ at: MINUTE, effect: 'dial bob/net-h' }])
   t.end()
 })
 
-test('long-term and requested connections are never rotated', (t) => {
-  const world = World.started(slots({ net: 2 }))
-  up(world, 'alice')
-  world.longTerm('alice')
-  world.add('bob')
-  world.request('bob')
-  world.settle()
-  world.connect('bob')
+test('nobody is visited in an outage, nor while much is being taken in', (t) => {
+  const offline = ripeWorld()
+  offline.dispatch({ type: 'environment/offline' })
+  offline.add('bob')
+  t.deepEqual(effects(offline.elapse(MINUTE)), [])
+  const busy = ripeWorld()
+  busy.dispatch({ type: 'environment/busy', isBusy: true })
+  busy.add('bob')
+  t.equal(busy.wakeAt(), null)
+  t.deepEqual(effects(busy.elapse(HOUR)), [])
+  busy.dispatch({ type: 'environment/busy', isBusy: false })
+  t.deepEqual(busy.settle(), ['dial bob'])
+  t.end()
+})
+
+// ---- how often --------------------------------------------------------------------------------------------------------------
+
+/** Times between the dials of `done`. */
+function intervals(done: readonly { readonly at: number; readonly effect: string }[]): number[] {
+  const times = done.filter(({ effect }) => effect.startsWith('dial')).map(({ at }) => at)
+  return times.slice(1).map((at, i) => at - (times[i] ?? 0))
+}
+
+test('visits of a class lie 30 to 50 s apart, and not always the same', (t) => {
+  const world = ripeWorld()
+  for (const [i, name] of people(60).entries()) known(world, name, (100 - i) * DAY)
+  const pauses = intervals(live(world, START + 30 * MINUTE, () => 'connect'))
+  t.ok(pauses.length >= 36, `${pauses.length} visits in half an hour`)
+  t.ok(Math.min(...pauses) >= 30 * SECOND && Math.max(...pauses) <= 50 * SECOND, pauses.join())
+  t.ok(Math.max(...pauses) - Math.min(...pauses) > 10 * SECOND, 'all over the span')
+  t.end()
+})
+
+test('after a dial to somebody who was never tried the next one follows in a quarter of that', (t) => {
+  const world = ripeWorld(['alice'], { backoffBaseMs: DAY, backoffMaxMs: { HIGH: DAY, MEDIUM: DAY, LOW: DAY } })
+  world.addAll(people(40))
+  const pauses = intervals(live(world, START + 5 * MINUTE, () => 'fail'))
+  t.ok(pauses.length >= 20, `${pauses.length} in five minutes`)
+  t.ok(Math.min(...pauses) >= 7.5 * SECOND && Math.max(...pauses) <= 12.5 * SECOND, pauses.join())
+  t.end()
+})
+
+test('each class has visits of its own', (t) => {
+  const world = World.started(slots({ net: 1, onion: 1 }))
+  up(world, 'alice', 'bob/onion')
   for (const name of ['alice', 'bob']) caughtUp(world, name)
-  world.addAll(['carol', 'dave'])
-  t.equal(world.wakeAt(), null)
-  t.deepEqual(world.elapse(30 * DAY), [])
-  world.longTerm('alice', false)
-  t.deepEqual(world.settle(), ['close alice rotation'], 'who is long-term no more may go')
-  t.end()
-})
-
-test('a rotated peer is left alone for a minute', (t) => {
-  const world = World.started(slots({ net: 1 }))
-  up(world, 'alice')
-  world.add('bob')
-  world.elapse(30 * MINUTE)
-  world.close('alice')
-  world.dispatch({ type: 'route/removed', address: world.route('bob').address })
-  const refused = world.whyNot('alice')
-  t.deepEqual([refused?.reason, refused?.until], ['backoff', world.now + MINUTE])
-  t.deepEqual(world.elapse(MINUTE - 1), [])
-  t.deepEqual(world.elapse(1), [{ at: 31 * MINUTE, effect: 'dial alice' }])
-  t.equal(world.route('alice').errorCount, 0)
-  t.equal(world.route('alice').backoffStep, 0, 'it was our wish')
+  world.addAll(['carol', 'dave/onion'])
+  world.now += 12 * SECOND
+  t.deepEqual(world.settle().sort(), ['dial carol', 'dial dave/onion'])
+  world.connect('carol')
+  t.deepEqual(world.settle(), ['close alice rotation'], 'and who makes room is one of the class')
   t.end()
 })
 
 test('the times are options', (t) => {
-  const world = new World(options({ ...slots({ net: 1 }), dwellMs: MINUTE, rotationMinMs: 7, rotationMaxMs: 7 }))
-  world.dispatch({ type: 'connections/started' })
-  up(world, 'alice')
-  world.add('bob')
-  t.deepEqual(world.elapse(MINUTE - 1), [])
-  t.deepEqual(world.elapse(1), [{ at: MINUTE, effect: 'close alice rotation' }])
-  t.equal(world.state.classes.net?.nextRotationAt, world.now + 7)
+  const given = { dwellMs: MINUTE, visitStayMs: 5 * SECOND, rotationMinMs: 7, rotationMaxMs: 7 }
+  const prepared = (): World => {
+    const world = new World(options({ ...slots({ net: 1 }), ...given }))
+    world.dispatch({ type: 'connections/started' })
+    up(world, 'alice')
+    known(world, 'bob', DAY)
+    return world
+  }
+  const dwelling = prepared()
+  t.deepEqual(dwelling.elapse(MINUTE), [{ at: MINUTE, effect: 'dial bob' }])
+  t.equal(dwelling.state.classes.net?.nextRotationAt, dwelling.now + 7)
+  const staying = prepared()
+  caughtUp(staying, 'alice')
+  t.deepEqual(staying.elapse(5 * SECOND), [{ at: 5 * SECOND, effect: 'dial bob' }])
+  t.end()
+})
+
+// ---- feelers ----------------------------------------------------------------------------------------------------------------
+
+test('routes that most likely lead nowhere are tried after longer and longer pauses while all slots are full', (t) => {
+  const kinds: readonly { readonly kind: string; readonly load: (world: World) => void }[] = [
+    { kind: 'strangers', load: (world) => world.addAll(people(200), { source: 'pub' }) },
+    {
+      kind: 'never worked, and failed',
+      load: (world) =>
+        world.load(people(200).map((name) => stored(name, { errorCount: 2, lastErrorTime: ago(DAY), backoffStep: 2 }))),
+    },
+  ]
+  for (const { kind, load } of kinds) {
+    const world = ripeWorld()
+    world.isChecked = false
+    load(world)
+    const pauses = intervals(live(world, START + 12 * HOUR, () => 'fail'))
+    let expected = MINUTE
+    for (const [i, pause] of pauses.entries()) {
+      if (pause < 0.75 * expected - 1 || pause > 1.25 * expected + 1) t.fail(`${kind}: pause ${i} of ${pause} ms`)
+      expected = Math.min(13 * MINUTE, expected * 1.2)
+    }
+    t.ok(pauses.length > 50 && pauses.length < 80, `${kind}: ${pauses.length} in twelve hours`)
+    t.equal(world.state.classes.net?.feelerPauseMs, 13 * MINUTE)
+  }
+  t.end()
+})
+
+test('a feeler that succeeds says that there may be more: the pause shrinks to a quarter, to a minute at the least', (t) => {
+  const world = ripeWorld()
+  world.isChecked = false
+  world.addAll(people(200), { source: 'pub' })
+  live(world, START + 6 * HOUR, () => 'fail')
+  const pauseMs = (): number => world.state.classes.net?.feelerPauseMs ?? 0
+  t.equal(pauseMs(), 13 * MINUTE)
+  const before = pauseMs()
+  while (world.inFlight().length === 0) {
+    world.now = world.wakeAt() ?? world.now + 1
+    world.settle()
+  }
+  world.connect(world.inFlight()[0] ?? '')
+  t.equal(pauseMs(), before / 4)
+  live(world, world.now + 2 * HOUR, () => 'connect')
+  t.equal(pauseMs(), MINUTE)
+  t.end()
+})
+
+test('feelers hold up nobody of whom more is known', (t) => {
+  const world = ripeWorld()
+  world.isChecked = false
+  for (const [i, name] of people(60).entries()) known(world, name, (100 - i) * DAY)
+  world.addAll(people(200, 'stranger'), { source: 'pub' })
+  const done = live(world, START + 30 * MINUTE, (name) => (name.startsWith('stranger') ? 'fail' : 'connect'))
+  const dials = starting(done, 'dial')
+  const feelers = dials.filter((effect) => effect.includes('stranger'))
+  t.ok(feelers.length >= 5 && feelers.length <= 15, `${feelers.length} feelers`)
+  t.ok(dials.length - feelers.length >= 30, `${dials.length - feelers.length} others`)
+  t.end()
+})
+
+test('who is new is no feeler if anybody we trust speaks for him, nor a stranger who was connected before', (t) => {
+  const world = ripeWorld()
+  world.addAll(['nobody', 'nobody2'], { source: 'pub' })
+  t.equal(
+    starting(
+      live(world, world.now + 1, () => 'fail'),
+      'dial',
+    ).length,
+    1,
+  )
+  const next = world.state.classes.net?.nextFeelerAt ?? 0
+  t.ok(next >= world.now - 1 + 45 * SECOND)
+  world.add('spoken-for'.replace('-', ''), { source: 'friends' })
+  world.load(
+    [stored('met', { lastConnectionTime: ago(9 * DAY), source: 'pub' })],
+    [storedPeer('met', { priority: 'LOW', visitedAt: ago(9 * DAY) })],
+  )
+  const dials = starting(
+    live(world, Math.min(next, world.now + 44 * SECOND), () => 'fail'),
+    'dial',
+  ).sort()
+  t.deepEqual([...new Set(dials)], ['dial met', 'dial spokenfor'])
+  t.end()
+})
+
+// ---- in the long run ----------------------------------------------------------------------------------------------------------
+
+/** Three days of twelve peers of whom as much is known, and three slots: how often each was dialed. */
+function threeDays(messagesPerHour: (name: string) => number): number[] {
+  const names = people(12)
+  const world = World.started(slots({ net: 3 }))
+  world.isChecked = false
+  const merit = { messages: 0, coveredMs: DAY, at: START }
+  world.load(
+    names.map((name) => stored(name)),
+    names.map((name) => storedPeer(name, { priority: 'MEDIUM', prioritisedBy: 'user', merit })),
+  )
+  const toldAt = new Map<string, number>()
+  const tell = (): void => {
+    for (const name of world.connected()) {
+      const passedMs = world.now - (toldAt.get(name) ?? START)
+      const count = Math.floor((messagesPerHour(name) * passedMs) / HOUR)
+      if (count === 0) continue
+      toldAt.set(name, world.now)
+      world.dispatch({ type: 'connection/transferred', peer: idOf(name), count })
+      caughtUp(world, name)
+    }
+  }
+  const done = live(
+    world,
+    START + 3 * DAY,
+    () => 'connect',
+    (name) => {
+      caughtUp(world, name)
+      tell()
+    },
+  )
+  const dials = starting(done, 'dial')
+  return names.map((name) => dials.filter((effect) => effect === `dial ${name}`).length)
+}
+
+test('everybody is visited: with equal merit nobody waits longer than his share', (t) => {
+  const counts = threeDays(() => 0)
+  const mean = counts.reduce((sum, count) => sum + count, 0) / counts.length
+  t.ok(mean >= 20, `${mean} visits each`)
+  t.ok(Math.max(...counts) <= 1.2 * mean && Math.min(...counts) >= 0.8 * mean, counts.join())
+  t.end()
+})
+
+test('who brings much stays, or is back soon; who brings nothing is visited all the same', (t) => {
+  const staying = threeDays((name) => (name === 'p0' || name === 'p1' ? 20 : 0))
+  t.ok(Math.max(...staying.slice(0, 2)) <= 3, `two for whom there is room stay: ${staying.join()}`)
+  t.ok(Math.min(...staying.slice(2)) >= 30, 'the others have the third slot by turns')
+  const returning = threeDays((name) => (Number(name.slice(1)) < 6 ? 20 : 0))
+  const [rich, poor] = [returning.slice(0, 6), returning.slice(6)]
+  const mean = (list: readonly number[]): number => list.reduce((sum, each) => sum + each, 0) / list.length
+  t.ok(mean(rich) > 2 * mean(poor), `${rich.join()} and ${poor.join()}`)
+  t.ok(Math.min(...poor) >= 30, 'no two hours without a visit')
+  t.end()
+})
+
+test('there is no polling: a full class wakes up little more often than it dials', (t) => {
+  const world = ripeWorld(['alice', 'bob', 'carol'])
+  world.isChecked = false
+  for (const [i, name] of people(20).entries()) known(world, name, (100 - i) * DAY)
+  world.addAll(people(20, 'stranger'), { source: 'pub' })
+  let wakes = 0
+  const end = START + 6 * HOUR
+  const wakeAt = world.wakeAt.bind(world)
+  world.wakeAt = () => {
+    wakes++
+    return wakeAt()
+  }
+  const done = live(world, end, (name) => (name.startsWith('stranger') ? 'fail' : 'connect'))
+  t.ok(done.length > 300, `${done.length} effects`)
+  t.ok(wakes <= done.length, `${wakes} wake-ups`)
+  t.end()
+})
+
+test('the gap that a visit leaves is no warm start', (t) => {
+  const world = ripeWorld(['alice'], { maxDialing: 1 })
+  known(world, 'bob', 9 * DAY)
+  known(world, 'dave', 8 * DAY)
+  t.deepEqual(world.settle(), ['dial bob'])
+  world.connect('bob')
+  t.deepEqual(world.settle(), ['close alice rotation'])
+  world.close('alice')
+  world.add('carol')
+  world.close('bob')
+  t.deepEqual(world.settle(), ['dial carol'], 'else those who had their turn last would have the next one too')
   t.end()
 })
 
 // ---- rooms ----------------------------------------------------------------------------------------------------------------
 
 test('a room that a tunnel goes through makes room for nobody, and is the last of a surplus', (t) => {
-  const world = World.started(slots({ net: 2, tunnel: 1 }))
-  up(world, 'room')
-  world.now += SECOND
-  up(world, 'alice')
-  up(world, 'zoe/tunnel-room')
-  world.add('bob')
-  const effects = world.elapse(2 * HOUR).map(({ effect }) => effect)
-  t.equal(effects.includes('close room rotation'), false, effects.join('; '))
-  t.equal(effects.includes('close alice rotation'), true, 'somebody else does, though the room is older')
+  const prepared = (): World => {
+    const world = World.started(slots({ net: 2, tunnel: 1 }))
+    up(world, 'room')
+    world.now += SECOND
+    up(world, 'alice')
+    up(world, 'zoe/tunnel-room')
+    for (const name of ['room', 'alice', 'zoe']) caughtUp(world, name)
+    world.now += 12 * SECOND
+    world.add('bob')
+    return world
+  }
+  const world = prepared()
+  t.deepEqual(world.settle(), ['dial bob'])
+  world.connect('bob')
+  t.deepEqual(world.settle(), ['close alice rotation'], 'though the room is older')
+  const unused = prepared()
+  unused.close('zoe')
+  unused.dispatch({ type: 'route/removed', address: unused.route('zoe/tunnel-room').address })
+  t.deepEqual(unused.settle(), ['dial bob'])
+  unused.connect('bob')
+  t.deepEqual(unused.settle(), ['close room rotation'], 'a room without a tunnel is a peer like others')
+  const alone = World.started(slots({ net: 1, tunnel: 1 }))
+  up(alone, 'room', 'zoe/tunnel-room')
+  caughtUp(alone, 'room')
+  alone.add('bob')
+  t.deepEqual(effects(alone.elapse(DAY)), [], 'for nobody could it make room')
 
   const surplus = World.started(slots({ net: 2, tunnel: 1 }))
   up(surplus, 'alice')
@@ -374,6 +749,6 @@ test('a room that a tunnel goes through makes room for nobody, and is the last o
   without.now += SECOND
   up(without, 'room')
   without.setMax({ net: 1 })
-  t.deepEqual(without.settle(), ['close room surplus'], 'a room without a tunnel is a peer like others')
+  t.deepEqual(without.settle(), ['close room surplus'])
   t.end()
 })
