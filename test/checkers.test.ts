@@ -6,6 +6,7 @@ import test = require('tape')
 
 import { join } from 'path'
 
+import type * as merit from '../src/core/merit'
 import type * as rank from '../src/core/rank'
 import type { RankKey } from '../src/core/types'
 import { type ConnectionManager, createManager, type ManagerOptions } from '../src/manager'
@@ -26,7 +27,12 @@ import {
   type World,
 } from './support/simulator'
 
+const YEAR = 365 * 24 * 60 * MINUTE
+
 type ConnectToPeer = ManagerOptions['connectToPeer']
+
+/** Nobody has to wait long for the next turn. */
+const SOON = { visitMs: 10 * SECOND, visitMinMs: 10 * SECOND, visitMaxMs: 20 * SECOND }
 
 /**
  * A small world in which everything that matters here happens once: more peers than slots, dead routes, several keys at one
@@ -39,6 +45,7 @@ async function small(world: World): Promise<void> {
     dwellMs: 2 * MINUTE,
     rotationMinMs: MINUTE,
     rotationMaxMs: 2 * MINUTE,
+    ...SOON,
     backoffMaxMs: SHORT_BACKOFF,
   }
   for (let at = 0; at < 7; at++) {
@@ -79,7 +86,7 @@ async function small(world: World): Promise<void> {
 
 /** One slot and seven who are there: six of HIGH priority, of whom somebody is always ready, and one of LOW. */
 async function envious(world: World): Promise<void> {
-  const pace = { dwellMs: SECOND, rotationMinMs: 20 * SECOND, rotationMaxMs: 20 * SECOND }
+  const pace = { dwellMs: SECOND, rotationMinMs: 20 * SECOND, rotationMaxMs: 20 * SECOND, ...SOON }
   const host = world.addHost({ maxByType: { net: 1 }, ...pace }, 'lan')
   const others = Array.from({ length: 7 }, () => world.addHost({ maxByType: {} }, 'lan'))
   for (const { id, index, node } of others) {
@@ -92,6 +99,25 @@ async function envious(world: World): Promise<void> {
   world.start(host)
   world.enter('calm')
   await world.run(90 * MINUTE)
+}
+
+/** Nobody is ever there, and all slots are free. */
+async function deserted(world: World): Promise<void> {
+  const dice = world.dice.fork()
+  const host = world.addHost({ maxByType: { net: 2 }, backoffMaxMs: SHORT_BACKOFF }, 'lan')
+  for (const n of [1, 2, 3]) {
+    const peer = simulatedFeedId(dice)
+    const address = `net:44.0.1.${n}:9999~shs:${keyOf(peer)}`
+    host.knows.set(address, { address, peer, isLocal: false, source: 'seed' })
+  }
+  // Somebody calls, so that it is not our own link that is down.
+  const caller = world.addHost({ maxByType: { net: 1 } }, 'lan')
+  const there = `net:44.0.0.${host.index}:8008~shs:${keyOf(host.id)}`
+  host.node.listen(there)
+  caller.knows.set(there, { address: there, peer: host.id, isLocal: false, source: 'manual' })
+  for (const each of world.hosts) world.boot(each)
+  for (const each of world.hosts) world.start(each)
+  await world.run(30 * MINUTE)
 }
 
 type Host = World['hosts'][number]
@@ -194,8 +220,11 @@ function withFault<T extends object>(path: string, change: (real: T) => Partial<
   }
 }
 
-/** The best have every turn, whoever else waits. */
-const withoutTurns = withFault<typeof rank>('../src/core/rank', () => ({ turnOf: () => ({ kind: 'strict' }) }))
+/** Whoever is LOW never has another turn while somebody else waits. */
+const withoutTurns = withFault<typeof merit>('../src/core/merit', (real) => ({
+  turnAtOf: (options, peer) =>
+    real.turnAtOf(options, peer) + (peer.priority === 'LOW' && peer.visitedAt > 0 ? YEAR : 0),
+}))
 
 /** In each lane the same ones come first again and again, however lately they were connected. */
 const withoutRounds = withFault<typeof rank>('../src/core/rank', (real) => {
@@ -282,6 +311,7 @@ const ROWS: readonly Row[] = [
     wrong: 'a manager that hardly pauses',
     manager: withOptions({ backoffBaseMs: 1000, backoffMaxMs: { HIGH: 1000, MEDIUM: 1000, LOW: 1000 } }),
     says: /times in ten minutes/,
+    script: deserted,
   },
   {
     checker: checkers.backoff,
@@ -297,9 +327,9 @@ const ROWS: readonly Row[] = [
   },
   {
     checker: checkers.pace,
-    wrong: 'a manager that rotates without a pause',
+    wrong: 'a manager that visits without a pause',
     manager: withOptions({ rotationMinMs: 1, rotationMaxMs: 1, dwellMs: 10 * SECOND }),
-    says: /rotates net again/,
+    says: /visits net peers again/,
   },
   {
     checker: checkers.pace,
@@ -356,7 +386,7 @@ const ROWS: readonly Row[] = [
   },
   {
     checker: checkers.fair,
-    wrong: 'a manager that always takes the best first',
+    wrong: 'a manager for which LOW ones have had their turn',
     manager: withoutTurns,
     says: /net dials, none to n1/,
     script: envious,

@@ -87,7 +87,7 @@ export class Book {
   modeAt = 0
   maxByType: { [type: string]: number } = {}
   maxDialing = 8
-  rotationMinMs = 3 * MINUTE
+  rotationMinMs = 30 * SECOND
   lifetimeMs: number | null = null
   hasJumped = false
   /** When a jump of the clock or a sleep last made durations unreliable. */
@@ -175,7 +175,7 @@ export class Ledger {
   private seeTold(book: Book, told: Told, t: number): void {
     switch (told.type) {
       case 'created': {
-        const { maxByType, maxDialing = 8, rotationMinMs = 3 * MINUTE } = told.options
+        const { maxByType, maxDialing = 8, rotationMinMs = 30 * SECOND } = told.options
         Object.assign(book, { mode: 'off', modeAt: t, sync: null, lifetimeMs: null, maxDialing, rotationMinMs })
         book.maxByType = { ...DEFAULT_MAX, ...maxByType }
         for (const map of [book.priorities, book.longTerm, book.requests, book.routes, book.dials, book.ends])
@@ -449,7 +449,10 @@ function drain<T>(source: Source<T>, onItem: (item: T) => void): void {
 
 // ---- checkers: slots and connections ----------------------------------------------------------------------------------
 
-/** Slots per class hold, overcommit stays in its bounds, and so does the number of dials in flight (DESIGN 4, Slots). */
+/**
+ * Slots per class hold, but for one visit at a time and the instant in which it is decided who goes for it. Overcommit stays
+ * in its bounds, and so does the number of dials in flight.
+ */
 export const slots: CheckerFactory = (world, report) => {
   const ledger = ledgerOf(world)
   // A surplus connection is closed as it arrives; a second allows for the turn in which it happens.
@@ -483,10 +486,17 @@ export const slots: CheckerFactory = (world, report) => {
     if (rivals.some((each) => each.peer === dial.peer)) return
     const taken = book.slotsTaken(dial.class).length
     const free = book.max(dial.class) - taken
-    const peers = new Set(rivals.map((each) => each.peer)).size + 1
-    if (free <= 0)
+    if (free < 0)
       report(`${book.host.name} dials ${name} by ${dial.class} with ${taken} of ${book.max(dial.class)} slots taken`)
-    else if (peers > 2 * free + 2) report(`${book.host.name} dials ${peers} peers for ${free} free ${dial.class} slots`)
+    else if (free === 0 && rivals.length > 0)
+      report(
+        `${book.host.name} visits ${name} beside ${rivals.length} dials with all ${taken} ${dial.class} slots taken`,
+      )
+    // A dial that has been in flight for longer than most that succeed is not counted on.
+    const hopeful = rivals.filter((each) => Math.max(dial.t - each.t, dial.wallAt - each.wallAt) < hopeMs(each.class))
+    const peers = new Set(hopeful.map((each) => each.peer)).size + 1
+    if (free > 0 && peers > 2 * free + 2)
+      report(`${book.host.name} dials ${peers} peers for ${free} free ${dial.class} slots`)
   }
   return {
     name: 'slots',
@@ -712,18 +722,35 @@ export const backoff: CheckerFactory = (world, report) => {
 }
 
 const HOLD_MS = MINUTE
+/** After a visit to a route that was never tried the next one may come after a quarter of the pause. */
+const NEWCOMER_PACE = 1 / 4
 
-/** Whoever was made to leave is not taken back at once, and rotation keeps its pace (DESIGN 4, Lifetime and rotation). */
+/** Whoever was made to leave is not taken back at once, and visits keep their pace. */
 export const pace: CheckerFactory = (world, report) => {
   const ledger = ledgerOf(world)
   const left = new Map<string, { readonly t: number; readonly wallAt: number; readonly why: string }>()
-  const rotated = new Map<string, { readonly t: number; readonly wallAt: number }>()
+  const visited = new Map<string, { readonly t: number; readonly wallAt: number; readonly isNewcomer: boolean }>()
+  /** A dial in a class all of whose slots are taken, unless it is a further route of a peer that is being dialed. */
+  const judgeVisit = (book: Book, dial: Dial): void => {
+    if (book.slotsTaken(dial.class).length < book.max(dial.class) || book.max(dial.class) === 0) return
+    if (book.inFlight().some((each) => each !== dial && each.peer === dial.peer)) return
+    const { t, wallAt, view } = dial
+    const key = `${book.host.id} ${dial.class}`
+    const before = visited.get(key)
+    const isNewcomer = view?.errorCount === 0 && book.routes.get(dial.address)?.isProven === false
+    visited.set(key, { t, wallAt, isNewcomer })
+    if (!before) return
+    const ms = Math.max(t - before.t, wallAt - before.wallAt)
+    const dueMs = book.rotationMinMs * (before.isNewcomer ? NEWCOMER_PACE : 1)
+    if (ms < dueMs - SLACK_MS)
+      report(`${book.host.name} visits ${dial.class} peers again after ${ms} ms, at least ${dueMs} are due`)
+  }
   return {
     name: 'pace',
     onEvent: (event) => {
       ledger.see(event)
       if (event.type === 'told' && event.told.type === 'created')
-        for (const map of [left, rotated])
+        for (const map of [left, visited])
           for (const key of map.keys()) if (key.startsWith(event.host.id)) map.delete(key)
       if (event.type === 'told' && event.told.type === 'disconnected') {
         const peer = event.told.peer
@@ -732,30 +759,17 @@ export const pace: CheckerFactory = (world, report) => {
           left.set(`${event.host.id} ${peer}`, { t: world.t, wallAt: event.host.clock.now(), why: 'disconnect' })
       }
       if (event.type === 'change' && event.change.type === 'disconnected') {
-        const { peer, reason, address } = event.change
+        const { peer, reason } = event.change
         const now = { t: world.t, wallAt: event.host.clock.now() }
         // Of somebody of whom nothing else is known, the hang-up is forgotten with him.
         const isKnown = event.host.manager?.peer.get(peer) ?? null
         if (isKnown && (reason === 'rotation' || reason === 'lifetime'))
           left.set(`${event.host.id} ${peer}`, { ...now, why: reason })
-        if (reason !== 'rotation' || address === null) return
-        const book = ledger.book(event.host)
-        const route = book.routes.get(address)
-        const routeClass = route?.isLocal ? 'local' : (route?.protocol ?? '')
-        const key = `${event.host.id} ${routeClass}`
-        const before = rotated.get(key)
-        rotated.set(key, now)
-        if (!before) return
-        const ms = Math.max(now.t - before.t, now.wallAt - before.wallAt)
-        // Between the two closings; a close may take five seconds to be confirmed, or presumed.
-        if (ms < book.rotationMinMs - CLOSING_MS - SLACK_MS)
-          report(
-            `${event.host.name} rotates ${routeClass} again after ${ms} ms, at least ${book.rotationMinMs} are due`,
-          )
       }
       const found = dialOf(ledger, event)
       if (found?.dial.cause !== 'schedule') return
       const { book, dial } = found
+      judgeVisit(book, dial)
       const held = left.get(`${book.host.id} ${dial.peer}`)
       if (!held) return
       const ms = Math.max(dial.t - held.t, dial.wallAt - held.wallAt)
@@ -771,6 +785,11 @@ export const pace: CheckerFactory = (world, report) => {
 function dialTimeout(routeClass: string): number {
   const limits: { readonly [name: string]: number } = { local: 3, onion: 30, tunnel: 30 }
   return (limits[routeClass] ?? 10) * SECOND + 2 * SECOND
+}
+
+/** How long a dial is certainly counted on: a sixth of its time, but for what the clocks may differ. */
+function hopeMs(routeClass: string): number {
+  return (dialTimeout(routeClass) - 2 * SECOND) / 6 - 100
 }
 
 /** Every attempt has exactly one outcome in `changes()`, in time, unless it was abandoned; and no dial goes unannounced. */
@@ -1070,7 +1089,7 @@ export const prompt: CheckerFactory = (world, report) => {
 
 /**
  * Nothing starves: whoever may be dialed is tried before his class has made a number of dials that depends on how many there
- * are of his priority, not on who they are. Every eighth dial goes round twelve lanes (rank.ts), so it is 96 for each.
+ * are of his priority, not on who they are. Every eighth dial goes round sixteen lanes (rank.ts), so it is 128 for each.
  */
 export const fair: CheckerFactory = (world, report) => {
   const ledger = ledgerOf(world)
@@ -1090,7 +1109,7 @@ export const fair: CheckerFactory = (world, report) => {
       const count = dialCounts.get(`${host.id} ${name}`) ?? 0
       const since = waiting.get(key)
       const priority = views.find((view) => view.id === route.peer)?.priority
-      const limit = 96 * ((priority && alike.get(priority)) || 1)
+      const limit = 128 * ((priority && alike.get(priority)) || 1)
       if ((reason !== null && reason !== 'slotsFull') || book.open(route.peer).length > 0) waiting.delete(key)
       else if (since === undefined) waiting.set(key, count)
       else if (count - since > limit) {
@@ -1122,7 +1141,7 @@ export const fair: CheckerFactory = (world, report) => {
   }
 }
 
-/** Among equals it goes round: nobody waits longer than twice the time in which all could have had their turn. */
+/** Among equals it goes round: after his pause nobody waits longer than twice the time in which all could have their turn. */
 export const roundRobin: CheckerFactory = (world, report) => {
   const ledger = ledgerOf(world)
   const visited = new Map<string, number>()
@@ -1142,7 +1161,7 @@ export const roundRobin: CheckerFactory = (world, report) => {
       if (world.phase !== 'calm' || !world.areEqual) return
       for (const host of world.hosts) {
         const book = ledger.book(host)
-        const { dwellMs = 30 * MINUTE, rotationMaxMs = 7 * MINUTE } = host.options
+        const { dwellMs = 10 * MINUTE, rotationMaxMs = 50 * SECOND, visitMaxMs = 2 * HOUR } = host.options
         const peers = new Set([...book.routes.values()].map((route) => route.peer))
         // One slot is free for the next each time that a connection has had its share, and rotation its pause.
         const turnMs = Math.max(rotationMaxMs, dwellMs / Math.max(1, book.max('net'))) + CLOSING_MS
@@ -1150,7 +1169,7 @@ export const roundRobin: CheckerFactory = (world, report) => {
           const key = `${host.id} ${peer}`
           const since = visited.get(key)
           // Until all have been seen once, every second turn goes to one that has been.
-          const limitMs = dwellMs + (since === startedAt ? 3 : 2) * peers.size * turnMs
+          const limitMs = visitMaxMs + dwellMs + (since === startedAt ? 3 : 2) * peers.size * turnMs
           if (since === undefined || book.open(peer).length > 0 || world.t - since <= limitMs) continue
           report(`${host.name} has not seen ${world.nameOf(peer)} for ${world.t - since} ms of ${limitMs}`)
           visited.set(key, world.t)

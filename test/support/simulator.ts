@@ -230,6 +230,9 @@ export interface HostOptions {
   readonly dwellMs?: number
   readonly rotationMinMs?: number
   readonly rotationMaxMs?: number
+  readonly visitMs?: number
+  readonly visitMinMs?: number
+  readonly visitMaxMs?: number
   readonly backoffMaxMs?: { readonly HIGH: number; readonly MEDIUM: number; readonly LOW: number }
 }
 
@@ -703,6 +706,8 @@ function introduce(world: World, host: Host, other: Host, dice: Dice): void {
 }
 
 /** So short that a calm of an hour and a half is long enough for everybody. */
+/** Pauses between two visits of a peer that a world can see the end of. */
+export const SHORT_TURNS = { visitMs: MINUTE, visitMinMs: MINUTE, visitMaxMs: 5 * MINUTE }
 export const SHORT_BACKOFF = { HIGH: 5 * MINUTE, MEDIUM: 10 * MINUTE, LOW: 20 * MINUTE }
 
 function drawOptions(dice: Dice, isLong: boolean): HostOptions {
@@ -1080,6 +1085,7 @@ async function fairness(world: World): Promise<void> {
       dwellMs: 2 * MINUTE,
       rotationMinMs,
       rotationMaxMs: 2 * rotationMinMs,
+      ...SHORT_TURNS,
       backoffMaxMs: SHORT_BACKOFF,
     }
     const host = world.addHost(options, 'lan')
