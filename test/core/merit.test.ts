@@ -104,7 +104,7 @@ test('a peer that brings so many an hour is soon known to, and so is one that st
 })
 
 test('silence counts, whether or not anything is told meanwhile', (t) => {
-  const merit: Merit = { messages: 100, coveredMs: 10 * HOUR, at: START }
+  const merit: Merit = { messages: 100, coveredMs: 10 * HOUR, at: START, broughtAt: START }
   t.equal(rateAt(merit, START), rateOf(merit))
   t.equal(rateAt(merit, START + DAY), rateOf(credit(merit, START + DAY, 0)))
   t.ok(rateAt(merit, START + DAY) < rateOf(merit) / 5)

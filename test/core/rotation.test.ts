@@ -218,7 +218,7 @@ test('when nobody may make room any more as the visitor arrives, it is the visit
 
 /** Messages that stand for so many per hour. */
 const bringing = (perHour: number): Partial<StoredPeer> => ({
-  merit: { messages: perHour * 1000, coveredMs: 1000 * HOUR, at: START },
+  merit: { messages: perHour * 1000, coveredMs: 1000 * HOUR, at: START, broughtAt: START },
 })
 
 test('of those that may make room a stranger goes, then who brings least, then the lowest priority, then the longest up', (t) => {
@@ -625,7 +625,7 @@ function threeDays(messagesPerHour: (name: string) => number): number[] {
   const names = people(12)
   const world = World.started(slots({ net: 3 }))
   world.isChecked = false
-  const merit = { messages: 0, coveredMs: DAY, at: START }
+  const merit = { messages: 0, coveredMs: DAY, at: START, broughtAt: START }
   world.load(
     names.map((name) => stored(name)),
     names.map((name) => storedPeer(name, { priority: 'MEDIUM', prioritisedBy: 'user', merit })),
