@@ -374,7 +374,9 @@ function bestRoute(draft: Draft, peer: Peer, candidate: Route, cause: DialCause,
     if (route.dueAt > now && route.address !== candidate.address) continue
     if (cause === 'schedule' && !hasSocketFor(draft, route, peer)) continue
     const refused = whyNot(draft, route, peer, cause)
-    if (!refused || (isVisit && refused.reason === 'slotsFull')) return route
+    if (!refused) return route
+    // Somebody makes room in the class that the visit is for, and in no other.
+    if (isVisit && refused.reason === 'slotsFull' && route.class === candidate.class) return route
     if (refused.reason === 'hostThrottled' || refused.reason === 'transportDown') putOff(draft, route, refused)
   }
   return null

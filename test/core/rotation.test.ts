@@ -516,6 +516,26 @@ test('each class has visits of its own', (t) => {
   t.end()
 })
 
+test('a visitor is not dialed by a route of another class in which nobody may make room', (t) => {
+  const prepared = (onion: number): World => {
+    const world = World.started(slots({ net: 1, onion }))
+    up(world, 'alice', 'carol/onion')
+    caughtUp(world, 'alice')
+    world.load(
+      [stored('bob'), stored('bob/onion', { lastConnectionTime: ago(DAY) })],
+      [storedPeer('bob', { visitedAt: ago(DAY) })],
+    )
+    return world
+  }
+  const full = prepared(1)
+  t.deepEqual(effects(full.elapse(12 * SECOND)), ['dial bob'], 'though the other one worked the last time')
+  full.connect('bob')
+  t.deepEqual(full.settle(), ['close alice rotation'])
+  const free = prepared(2)
+  t.ok(free.settle().includes('dial bob/onion'), 'for a free slot the best route is dialed')
+  t.end()
+})
+
 test('the times are options', (t) => {
   const given = { dwellMs: MINUTE, visitStayMs: 5 * SECOND, rotationMinMs: 7, rotationMaxMs: 7 }
   const prepared = (): World => {
