@@ -278,20 +278,45 @@ export const step: fc.Arbitrary<Step> = fc.oneof(
   },
 )
 
+/** An action of a step, told in time. */
+const told = (what: Action): Step => ({ do: 'action', action: what, late: 0 })
+const outcomeOfFirst = (how: 'connect' | 'fail'): Step => ({
+  do: 'outcome',
+  index: 0,
+  how,
+  code: 'ECONNREFUSED',
+  message: 'failed',
+})
+
+/** Full classes, in which somebody may make room, and some who wait for it: by chance alone that is rare. */
+const fullClasses: readonly Step[] = [
+  { do: 'settle' },
+  ...Array.from({ length: 3 }, () => outcomeOfFirst('connect')),
+  ...Array.from({ length: 4 }, () => outcomeOfFirst('fail')),
+  { do: 'settle' },
+  ...NAMES.map((each) => told({ type: 'connection/caughtUp', at: 0, peer: idOf(each) })),
+  { do: 'elapse', ms: 30 * SECOND },
+  told({
+    type: 'routes/added',
+    at: 0,
+    reports: ['erin', 'dave', 'dave/onion', 'alice/net2', 'bob', 'carol/lan'].map((each) => report(each)),
+  }),
+  { do: 'settle' },
+]
+
 /** A world that has something to decide from the first step on. */
-export const steps = fc.array(step, { minLength: 1, maxLength: 60 }).map((rest): readonly Step[] => [
-  { do: 'action', action: { type: 'connections/started', at: 0 }, late: 0 },
-  {
-    do: 'action',
-    action: {
+export const steps = fc
+  .tuple(fc.constantFrom([], fullClasses), fc.array(step, { minLength: 1, maxLength: 60 }))
+  .map(([opening, rest]): readonly Step[] => [
+    told({ type: 'connections/started', at: 0 }),
+    told({
       type: 'routes/added',
       at: 0,
       reports: ['alice', 'bob/lan', 'carol/onion', 'dave/net-h'].map((each) => report(each)),
-    },
-    late: 0,
-  },
-  ...rest,
-])
+    }),
+    ...opening,
+    ...rest,
+  ])
 
 /** Options under which the rules collide: few slots, few sockets, a lifetime, a small table. */
 export const narrowOptions = fc.record({
