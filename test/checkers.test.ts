@@ -101,22 +101,22 @@ async function envious(world: World): Promise<void> {
   await world.run(90 * MINUTE)
 }
 
-/** Nobody is ever there, and all slots are free. */
+/** All slots are free, and whoever is known refuses or is banned. */
 async function deserted(world: World): Promise<void> {
   const dice = world.dice.fork()
   const host = world.addHost({ maxByType: { net: 2 }, backoffMaxMs: SHORT_BACKOFF }, 'lan')
-  for (const n of [1, 2, 3]) {
+  const other = world.addHost({ maxByType: {} }, 'lan')
+  const there = `net:44.0.0.${other.index}:8008~shs:${keyOf(other.id)}`
+  other.node.listen(there)
+  host.knows.set(there, { address: there, peer: other.id, isLocal: false, source: 'manual' })
+  for (const port of [9001, 9002, 9003]) {
     const peer = simulatedFeedId(dice)
-    const address = `net:44.0.1.${n}:9999~shs:${keyOf(peer)}`
+    const address = `net:44.0.0.${other.index}:${port}~shs:${keyOf(peer)}`
     host.knows.set(address, { address, peer, isLocal: false, source: 'seed' })
   }
-  // Somebody calls, so that it is not our own link that is down.
-  const caller = world.addHost({ maxByType: { net: 1 } }, 'lan')
-  const there = `net:44.0.0.${host.index}:8008~shs:${keyOf(host.id)}`
-  host.node.listen(there)
-  caller.knows.set(there, { address: there, peer: host.id, isLocal: false, source: 'manual' })
   for (const each of world.hosts) world.boot(each)
-  for (const each of world.hosts) world.start(each)
+  world.setPriority(host, other.id, 'BANNED')
+  world.start(host)
   await world.run(30 * MINUTE)
 }
 
@@ -276,6 +276,7 @@ const ROWS: readonly Row[] = [
       peer: { ...manager.peer, setPriority: () => true },
     })),
     says: /who is banned/,
+    script: deserted,
   },
   {
     checker: checkers.forbiddenDials,
