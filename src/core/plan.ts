@@ -583,7 +583,8 @@ function planRotation(draft: Draft): void {
   const rooms = roomsInUse(state)
   for (const name of openQueues(state.options).slice(1)) {
     const { connected, dialing, closing } = occupancyOf(state, name)
-    if (connected < slotsMax(state.options, name) || dialing > 0 || closing > 0) continue
+    const begun = dialing + (draft.slotsTaken.get(name) ?? 0)
+    if (connected < slotsMax(state.options, name) || begun > 0 || closing > 0) continue
     const present = held(state, name)
     // Somebody is being hung up on: there will be room.
     if (present.some((each) => draft.taken.has(each.peer.id))) continue
