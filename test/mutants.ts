@@ -18,16 +18,34 @@ interface Mutant {
 
 const MUTANTS: readonly Mutant[] = [
   {
-    rule: 'order: longest ago connected first',
+    rule: 'order: whose turn comes first is first',
     file: 'core/rank.ts',
-    from: 'return a.visitedAt - b.visitedAt',
-    to: 'return b.visitedAt - a.visitedAt',
+    from: 'return a.turnAt - b.turnAt',
+    to: 'return b.turnAt - a.turnAt',
   },
   {
     rule: 'order: every second dial goes to routes that have worked',
     file: 'core/rank.ts',
     from: 'dialCount % 2 === 1',
     to: 'dialCount % 2 === 3',
+  },
+  {
+    rule: 'order: strangers after those of whom somebody said that they are LOW',
+    file: 'core/rank.ts',
+    from: 'isStranger(peer) ? STRANGER_TIER : tierOf(peer.priority)',
+    to: 'tierOf(peer.priority)',
+  },
+  {
+    rule: 'merit: sums fade',
+    file: 'core/merit.ts',
+    from: 'Math.exp(-passedMs / FADE_MS)',
+    to: '1',
+  },
+  {
+    rule: 'merit: who brings more has his turn sooner',
+    file: 'core/merit.ts',
+    from: 'Math.cbrt(1 / rateOf(peer.merit))',
+    to: 'Math.cbrt(rateOf(peer.merit))',
   },
   {
     rule: 'backoff: doubles with each failure',
@@ -60,6 +78,12 @@ const MUTANTS: readonly Mutant[] = [
     to: 'slotsMax(state.options, routeClass) - connected',
   },
   {
+    rule: 'slots: a dial that does not answer soon is no longer counted on',
+    file: 'core/refusal.ts',
+    from: 'Math.ceil((deadlineAt - startedAt) / 6)',
+    to: 'deadlineAt - startedAt',
+  },
+  {
     rule: 'slots: no more dials in flight than maxDialing',
     file: 'core/plan.ts',
     from: 'Math.min(maxDialing - inFlight, sockets)',
@@ -82,6 +106,36 @@ const MUTANTS: readonly Mutant[] = [
     file: 'core/plan.ts',
     from: 'Math.max(dwellOver, connection.lastTransferAt + transferGraceMs)',
     to: 'dwellOver',
+  },
+  {
+    rule: 'rotation: one visit at a time',
+    file: 'core/plan.ts',
+    from: 'connected < slotsMax(state.options, name) || begun > 0 || closing > 0',
+    to: 'connected < slotsMax(state.options, name)',
+  },
+  {
+    rule: 'rotation: who brings least makes room',
+    file: 'core/plan.ts',
+    from: 'rateAt(a.peer.merit, now) - rateAt(b.peer.merit, now) ||',
+    to: '0 ||',
+  },
+  {
+    rule: 'rotation: for a visitor who is there somebody makes room, and not he himself',
+    file: 'core/plan.ts',
+    from: 'if (surplus === 1 && ripe.length > 0) {',
+    to: 'if (surplus === 0 && ripe.length > 0) {',
+  },
+  {
+    rule: 'rotation: a visit only once in a while',
+    file: 'core/reducer.ts',
+    from: 'nextRotationAt: isVisit ? tx.at + Math.round(pauseMs) : nextRotationAt,',
+    to: 'nextRotationAt,',
+  },
+  {
+    rule: 'rotation: feelers seldom',
+    file: 'core/reducer.ts',
+    from: 'isSuccess ? feelerPauseMs / 4 : feelerPauseMs * FEELER_GROWTH',
+    to: 'feelerPauseMs',
   },
   {
     rule: 'indexes: a route that is removed leaves them',
