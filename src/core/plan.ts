@@ -534,15 +534,16 @@ function planSurplus(draft: Draft): void {
     if (occupancyOf(state, name).connected <= max) continue
     const scheduled = held(state, name).filter((each) => !isExempt(each) && !draft.taken.has(each.peer.id))
     let surplus = scheduled.length - max
-    if (surplus <= 0) continue
     const rooms = roomsInUse(state)
     const ripe = scheduled.filter((each) => !rooms.has(each.peer.id) && mayRotateAt(each, state) <= now)
     // Somebody came on a visit. Of a maximum that was lowered, the least wanted go, ripe or not.
     const isVisit = scheduled.some(({ connection }) => now - connection.since < state.options.visitStayMs)
-    if (surplus === 1 && max > 0 && isVisit && ripe.length > 0) {
+    // Peers that are kept for good and those that were asked for have no part in the surplus, and yet fill the class.
+    if (surplus <= 1 && max > 0 && isVisit && ripe.length > 0) {
       close(draft, leastWorth(ripe, now).peer, 'rotation')
       continue
     }
+    if (surplus <= 0) continue
     scheduled.sort((a, b) => Number(rooms.has(a.peer.id)) - Number(rooms.has(b.peer.id)) || worstHeldFirst(a, b))
     for (const each of scheduled) {
       if (surplus-- === 0) break
