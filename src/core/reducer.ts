@@ -123,7 +123,8 @@ function handle(tx: Transaction, action: Action): void {
       return connectionOpened(tx, action)
     case 'connection/closeRequested': {
       const peer = tx.peer(action.peer)
-      if (peer?.connection.status === 'connected')
+      // A ban says more than whatever else would have ended it as well.
+      if (peer?.connection.status === 'connected' && peer.connection.closeReason !== 'banned')
         tx.putPeer(peer, { connection: { ...peer.connection, closeReason: action.reason } })
       if (peer?.connection.status === 'dialing') {
         tx.dropRequest(peer.id)
@@ -821,7 +822,7 @@ function connectionsStopped(tx: Transaction): void {
     const connection = peer.connection
     if (connection.status === 'dialing') {
       abandonDials(tx, id)
-    } else if (connection.status === 'connected') {
+    } else if (connection.status === 'connected' && connection.closeReason !== 'banned') {
       tx.putPeer(peer, { connection: { ...connection, closeReason: 'stopped' } })
     }
   }
