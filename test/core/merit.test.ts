@@ -72,7 +72,11 @@ test('a day later a message counts a third, and so does the time in which it cam
   isNear(t, after.messages, 100 / Math.E + 7, 'messages')
   isNear(t, after.coveredMs, (50 * HOUR) / Math.E + DAY, 'time')
   t.equal(after.at, START + DAY)
-  t.deepEqual(before, { messages: 100, coveredMs: 50 * HOUR, at: START, broughtAt: START }, 'the sums before are untouched')
+  t.deepEqual(
+    before,
+    { messages: 100, coveredMs: 50 * HOUR, at: START, broughtAt: START },
+    'the sums before are untouched',
+  )
   t.end()
 })
 

@@ -1161,10 +1161,11 @@ export const roundRobin: CheckerFactory = (world, report) => {
       if (world.phase !== 'calm' || !world.areEqual) return
       for (const host of world.hosts) {
         const book = ledger.book(host)
-        const { dwellMs = 10 * MINUTE, rotationMaxMs = 50 * SECOND, visitMaxMs = 2 * HOUR } = host.options
+        const { dwellMs = 30 * SECOND, rotationMaxMs = 50 * SECOND, visitMaxMs = 2 * HOUR } = host.options
         const peers = new Set([...book.routes.values()].map((route) => route.peer))
-        // One slot is free for the next each time that a connection has had its share, and rotation its pause.
-        const turnMs = Math.max(rotationMaxMs, dwellMs / Math.max(1, book.max('net'))) + CLOSING_MS
+        // A connection has its share, then rotation its pause, before somebody else has a turn; visits that bring nothing, as
+        // all do here, come at up to eight times the pause.
+        const turnMs = 8 * rotationMaxMs + dwellMs / Math.max(1, book.max('net')) + CLOSING_MS
         for (const peer of peers) {
           const key = `${host.id} ${peer}`
           const since = visited.get(key)
