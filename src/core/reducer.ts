@@ -537,8 +537,8 @@ function dialStarted(tx: Transaction, action: Extract<Action, { type: 'dial/star
 const NEWCOMER_PACE = 1 / 4
 /** Where fewer visits than this bring anything, they come at longer intervals, up to so many times as long. */
 const GOOD_YIELD = 1 / 4
-const SLOWEST_PACE = 8
-const YIELD_WEIGHT = 1 / 16
+const SLOWEST_PACE = 16
+const YIELD_WEIGHT = 1 / 5
 
 function countVisit(tx: Transaction, routeClass: string, hasBrought: boolean): void {
   if (!isTrackable(tx, routeClass)) return
@@ -568,7 +568,8 @@ function countDial(tx: Transaction, route: Route, isFirst: boolean): void {
   const spanMs = options.rotationMinMs + share * (options.rotationMaxMs - options.rotationMinMs)
   // Whoever was never tried may be worth much, and costs nobody his slot while it does not answer.
   const isNewcomer = route.turnAt === 0 && route.errorCount === 0
-  const pauseMs = spanMs * (isNewcomer ? NEWCOMER_PACE : Math.min(Math.max(GOOD_YIELD / visitYield, 1), SLOWEST_PACE))
+  const pace = Math.min(Math.max(GOOD_YIELD / visitYield, 1), SLOWEST_PACE)
+  const pauseMs = spanMs * pace * (isNewcomer ? NEWCOMER_PACE : 1)
   tx.putClass(route.class, {
     dialCount: dialCount + 1,
     nextRotationAt: isVisit ? tx.at + Math.round(pauseMs) : nextRotationAt,

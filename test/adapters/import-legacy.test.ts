@@ -583,7 +583,7 @@ test('import: real tables in a state', (t) => {
       ]),
     [
       ['net:127.0.0.1:9602', 'stored', 1, 0, 1_795_226_246_134],
-      ['net:one.butt.nz:8008', 'pub', 2, 0, 0],
+      ['net:one.butt.nz:8008', 'pub', 3, 0, 0],
       ['net:pub.example.com:8008', 'friends', 1, 0, 1_795_226_175_663],
       ['net:rooms.example.org:8008', 'stored', 1, 4, 0],
     ],

@@ -1164,8 +1164,8 @@ export const roundRobin: CheckerFactory = (world, report) => {
         const { dwellMs = 30 * SECOND, rotationMaxMs = 50 * SECOND, visitMaxMs = 2 * HOUR } = host.options
         const peers = new Set([...book.routes.values()].map((route) => route.peer))
         // A connection has its share, then rotation its pause, before somebody else has a turn; visits that bring nothing, as
-        // all do here, come at up to eight times the pause.
-        const turnMs = 8 * rotationMaxMs + dwellMs / Math.max(1, book.max('net')) + CLOSING_MS
+        // all do here, come at up to sixteen times the pause.
+        const turnMs = 16 * rotationMaxMs + dwellMs / Math.max(1, book.max('net')) + CLOSING_MS
         for (const peer of peers) {
           const key = `${host.id} ${peer}`
           const since = visited.get(key)
