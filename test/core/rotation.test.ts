@@ -444,6 +444,20 @@ test('by turns: whose turn came first, and who was lost or is new', (t) => {
   t.end()
 })
 
+test('a route that failed is not visited as lost while another one leads to its peer', (t) => {
+  const failed = { errorCount: 1, lastErrorTime: ago(HOUR) }
+  const world = ripeWorld()
+  // His turn comes in half an hour.
+  known(world, 'bob/net-a', MINUTE)
+  known(world, 'bob/net-b', MINUTE, failed)
+  t.deepEqual(world.elapse(10 * MINUTE), [])
+  const lost = ripeWorld()
+  known(lost, 'bob/net-a', MINUTE, failed)
+  known(lost, 'bob/net-b', MINUTE, failed)
+  t.equal(starting(lost.elapse(0), 'dial').length, 1, 'but when none does')
+  t.end()
+})
+
 test('when nobody is to be visited nobody is dialed, and no wake-up is set', (t) => {
   const world = ripeWorld()
   world.add('bob')
@@ -646,6 +660,18 @@ test('a feeler that succeeds says that there may be more: the pause shrinks to a
   t.equal(pauseMs(), before / 4)
   live(world, world.now + 2 * HOUR, () => 'connect')
   t.equal(pauseMs(), MINUTE)
+  t.end()
+})
+
+test('a feeler is one dial, however many routes its peer has', (t) => {
+  const routes = ['bob/net-a', 'bob/net-b', 'bob/net-c']
+  const dials = (change: Partial<StoredRoute>): number => {
+    const world = ripeWorld()
+    world.load(routes.map((name) => stored(name, change)))
+    return starting(world.elapse(9 * SECOND), 'dial').length
+  }
+  t.equal(dials({ errorCount: 2, lastErrorTime: ago(DAY) }), 1)
+  t.equal(dials({}), 3, 'of who is new all are tried')
   t.end()
 })
 
