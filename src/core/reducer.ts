@@ -22,7 +22,7 @@ import {
 import { tieOf } from './hash'
 import { credit, noLater } from './merit'
 import { dialTimeout, slotsMax } from './options'
-import { isFeeler, isLow, tierOf, USER, worstRouteFirst } from './rank'
+import { isFeeler, isLow, STRANGER_TIER, tierOf, USER, worstRouteFirst } from './rank'
 import { makePeer, makeRoute, type RouteChange } from './records'
 import { addToStats } from './stats'
 import { attemptsOf, IDLE, initialState, isHostShared, occupancyOf, type State, Transaction } from './table'
@@ -666,7 +666,9 @@ function connectionOpened(tx: Transaction, action: Extract<Action, { type: 'conn
   const route = known?.peer === peer.id ? known : undefined
   const isOurs = isOutbound && action.cause !== 'foreign'
   if (route && isOurs) countOutcome(tx, route.class, true)
-  if (route && action.cause === 'schedule' && isFeeler(route)) feelerEnded(tx, route.class, true)
+  // That strangers answer is no reason to call more of them.
+  if (route && action.cause === 'schedule' && isFeeler(route) && route.tier !== STRANGER_TIER)
+    feelerEnded(tx, route.class, true)
   tx.putPeer(peer, {
     visitedAt: tx.at,
     connection: {
@@ -755,9 +757,11 @@ function connectionClosed(tx: Transaction, id: FeedId, jitter: Jitter): void {
   const connection = peer?.connection
   if (!peer || !connection || (connection.status !== 'connected' && connection.status !== 'closing')) return
   const since = connection.status === 'connected' ? connection.since : connection.connectedSince
-  if (connection.class !== null && connection.cause === 'schedule')
-    countVisit(tx, connection.class, (peer.merit?.broughtAt ?? 0) >= since)
   const lasted = Math.max(0, tx.at - since)
+  const hasBrought = (peer.merit?.broughtAt ?? 0) >= since
+  // One that the other side ended at once was no visit.
+  if (connection.class !== null && connection.cause === 'schedule' && (hasBrought || lasted >= tx.options.visitStayMs))
+    countVisit(tx, connection.class, hasBrought)
   tx.putPeer(peer, { connection: IDLE, visitedAt: tx.at, merit: credit(peer.merit, tx.at, 0) })
   const route = connection.address === null ? undefined : tx.route(connection.address)
   if (route && connection.direction === 'outbound') {

@@ -649,7 +649,8 @@ test('routes that most likely lead nowhere are tried after longer and longer pau
 test('a feeler that succeeds says that there may be more: the pause shrinks to a quarter, to a minute at the least', (t) => {
   const world = ripeWorld()
   world.isChecked = false
-  world.addAll(people(200), { source: 'pub' })
+  const failed = { errorCount: 2, lastErrorTime: ago(DAY), backoffStep: 2 }
+  world.load(people(200).map((name) => stored(name, failed)))
   live(world, START + 6 * HOUR, () => 'fail')
   const pauseMs = (): number => world.state.classes.net?.feelerPauseMs ?? 0
   t.equal(pauseMs(), 13 * MINUTE)
@@ -662,6 +663,13 @@ test('a feeler that succeeds says that there may be more: the pause shrinks to a
   t.equal(pauseMs(), before / 4)
   live(world, world.now + 2 * HOUR, () => 'connect')
   t.equal(pauseMs(), MINUTE)
+
+  const ofStrangers = ripeWorld()
+  ofStrangers.isChecked = false
+  ofStrangers.addAll(people(200), { source: 'pub' })
+  live(ofStrangers, START + 6 * HOUR, () => 'fail')
+  live(ofStrangers, ofStrangers.now + 2 * HOUR, () => 'connect')
+  t.equal(ofStrangers.state.classes.net?.feelerPauseMs, 13 * MINUTE, 'that strangers answer is no reason to call more')
   t.end()
 })
 
