@@ -92,8 +92,8 @@ const MUTANTS: readonly Mutant[] = [
   {
     rule: 'racing: local routes start 30 ms after the one before',
     file: 'core/table.ts',
-    from: 'previous?.isLocal ? options.staggerLocalMs : options.staggerMs',
-    to: 'previous?.isLocal ? options.staggerMs : options.staggerMs',
+    from: 'route?.isLocal ? options.staggerLocalMs : options.staggerMs',
+    to: 'route?.isLocal ? options.staggerMs : options.staggerMs',
   },
   {
     rule: 'bans: a banned peer is hung up on at once',
@@ -122,8 +122,8 @@ const MUTANTS: readonly Mutant[] = [
   {
     rule: 'rotation: for a visitor who is there somebody makes room, and not he himself',
     file: 'core/plan.ts',
-    from: 'if (surplus === 1 && ripe.length > 0) {',
-    to: 'if (surplus === 0 && ripe.length > 0) {',
+    from: 'if (surplus <= 1 && max > 0 && isVisit && ripe.length > 0) {',
+    to: 'if (surplus < 0 && max > 0 && isVisit && ripe.length > 0) {',
   },
   {
     rule: 'rotation: a visit only once in a while',
@@ -140,8 +140,8 @@ const MUTANTS: readonly Mutant[] = [
   {
     rule: 'indexes: a route that is removed leaves them',
     file: 'core/table.ts',
-    from: '  removeRoute(route: Route): void {\n    this.leaveIndexes(route)',
-    to: '  removeRoute(route: Route): void {',
+    from: '    draft.now = undefined\n    this.touch(draft)\n    this.touched.add(route.peer)',
+    to: '    draft.now = undefined\n    this.touched.add(route.peer)',
   },
   {
     rule: 'forgetting: only after 30 days',
