@@ -86,7 +86,7 @@ async function small(world: World): Promise<void> {
 
 /** One slot and seven who are there: six of HIGH priority, of whom somebody is always ready, and one of LOW. */
 async function envious(world: World): Promise<void> {
-  const pace = { dwellMs: SECOND, rotationMinMs: 20 * SECOND, rotationMaxMs: 20 * SECOND, ...SOON }
+  const pace = { dwellMs: SECOND, rotationMinMs: 5 * SECOND, rotationMaxMs: 5 * SECOND, ...SOON }
   const host = world.addHost({ maxByType: { net: 1 }, ...pace }, 'lan')
   const others = Array.from({ length: 7 }, () => world.addHost({ maxByType: {} }, 'lan'))
   for (const { id, index, node } of others) {
@@ -98,7 +98,7 @@ async function envious(world: World): Promise<void> {
   for (const { id, index } of others) world.setPriority(host, id, index === 1 ? 'LOW' : 'HIGH')
   world.start(host)
   world.enter('calm')
-  // Visits that bring nothing come at intervals of up to 160 s.
+  // Visits that bring nothing come at intervals of up to 80 s.
   await world.run(8 * 60 * MINUTE)
 }
 

@@ -1079,7 +1079,7 @@ async function fairness(world: World): Promise<void> {
   const areEqual = dice.chance(0.5)
   const hostCount = dice.int(8, 16)
   for (let at = 0; at < hostCount; at++) {
-    const rotationMinMs = dice.time(20 * SECOND, MINUTE)
+    const rotationMinMs = dice.time(3 * SECOND, 8 * SECOND)
     const options: HostOptions = {
       maxByType: { net: dice.int(1, 3) },
       dwellMs: 2 * MINUTE,
