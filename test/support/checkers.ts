@@ -493,7 +493,11 @@ export const slots: CheckerFactory = (world, report) => {
         `${book.host.name} visits ${name} beside ${rivals.length} dials with all ${taken} ${dial.class} slots taken`,
       )
     // A dial that has been in flight for longer than most that succeed is not counted on.
-    const hopeful = rivals.filter((each) => Math.max(dial.t - each.t, dial.wallAt - each.wallAt) < hopeMs(each.class))
+    const isYoung = (each: Dial): boolean => Math.max(dial.t - each.t, dial.wallAt - each.wallAt) < hopeMs(each.class)
+    // Nor is one more route of a peer that has been dialed for that long: it goes on with the race, and takes nobody's turn.
+    const hopeful = rivals.filter(
+      (each) => isYoung(each) && rivals.every((other) => other.peer !== each.peer || isYoung(other)),
+    )
     const peers = new Set(hopeful.map((each) => each.peer)).size + 1
     if (free > 0 && peers > 2 * free + 2)
       report(`${book.host.name} dials ${peers} peers for ${free} free ${dial.class} slots`)
