@@ -776,8 +776,7 @@ function planProbe(draft: Draft): void {
     if (!hasSocketFor(draft, route, peer)) continue
     const refused = whyNot(draft, route, peer, cause)
     if (!refused) dial(draft, route, cause)
-    else if ((refused.reason === 'offline' || refused.reason === 'transportDown') && refused.until !== null)
-      wake(draft, refused.until)
+    else if (refused.until !== null) wake(draft, refused.until)
   }
 }
 
