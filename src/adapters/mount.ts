@@ -10,9 +10,10 @@ import type { Action } from '../core/actions'
 import { parseFeedId } from '../core/address'
 import { isDown, LINK } from '../core/blame'
 import { BannedError, errorInfo } from '../core/errors'
+import { USER } from '../core/rank'
 import { type ConnectionManager, createManager } from '../manager'
 import { isolated } from '../shell/calls'
-import { startPersistence } from '../shell/persistence'
+import { startPersistence, type Weight } from '../shell/persistence'
 import { createGossip, type Gossip, hookStatus, startLog } from './gossip'
 import { openPing, type PingableRpc, pingTimeout, probePing } from './ping'
 import { watchReplication } from './replication'
@@ -225,16 +226,26 @@ function trackConnections(
   onClose: Mounted['onClose'],
 ): void {
   const { internal } = manager
-  const timers = new Set<unknown>()
-  const later = (fn: () => void): void => {
+  /** Connections whose callback has not come yet, each with the timer that waits for it. */
+  const expected = new Map<Rpc, { readonly id: string; readonly timer: unknown }>()
+  const expectCallback = (rpc: Rpc, id: string, otherwise: () => void): void => {
     const timer = internal.clock.setTimeout(() => {
-      timers.delete(timer)
-      fn()
+      expected.delete(rpc)
+      otherwise()
     }, CALLBACK_GRACE_MS)
-    timers.add(timer)
+    expected.set(rpc, { id, timer })
   }
+  const unsubscribe = internal.store.subscribe((action) => {
+    if (expected.size === 0 || action.type !== 'connection/opened') return
+    for (const [rpc, { id, timer }] of expected) {
+      if (id !== action.peer || internal.connectionOf(id) !== rpc) continue
+      internal.clock.clearTimeout(timer)
+      expected.delete(rpc)
+    }
+  })
   onClose(() => {
-    for (const timer of timers) internal.clock.clearTimeout(timer)
+    unsubscribe()
+    for (const { timer } of expected.values()) internal.clock.clearTimeout(timer)
   })
   const onRpc = (rpc: Rpc, isClient: boolean): void => {
     if (internal.isClosed()) return
@@ -248,7 +259,7 @@ function trackConnections(
         internal.accept(id, rpc, 'outbound', null)
       }
       // Most likely the outcome of our own dial, whose callback follows.
-      if (internal.isDialing(id)) later(adopt)
+      if (internal.isDialing(id)) expectCallback(rpc, id, adopt)
       else adopt()
       measure(rpc, id)
     } else if (internal.isBanned(id)) {
@@ -330,19 +341,41 @@ function watchNetwork(manager: ConnectionManager): () => void {
 }
 
 /** What happens all the time and is hardly ever stored: no reason for a save, though it may change what the next one writes. */
-const NOT_URGENT: ReadonlySet<Action['type']> = new Set<Action['type']>([
+const PASSING: ReadonlySet<Action['type']> = new Set<Action['type']>([
   'clock/advanced',
   'connection/caughtUp',
   'connection/closeRequested',
+  'connection/closing',
   'connection/pinged',
   'connection/requested',
   'connection/requestDropped',
+  'connection/stalled',
   'connection/transferred',
   'dial/abandoned',
   'dial/ended',
   'dial/started',
   'routes/deferred',
 ])
+/** What comes of dialing. The last minute of it may be lost. */
+const LEARNED: ReadonlySet<Action['type']> = new Set<Action['type']>([
+  'connection/closed',
+  'connection/opened',
+  'dial/failed',
+  'environment/offline',
+  'environment/online',
+  'peer/held',
+])
+/** Modules that will find the same again. */
+const FOUND_BY: ReadonlySet<string> = new Set(['local', 'lan', 'bt', 'bluetooth', 'room', 'pub', 'friends', 'dht'])
+
+function weightOf(action: Action): Weight {
+  if (PASSING.has(action.type)) return 'passing'
+  if (LEARNED.has(action.type)) return 'learned'
+  if (action.type === 'routes/added')
+    return action.reports.every(({ source }) => FOUND_BY.has(source)) ? 'learned' : 'said'
+  if (action.type === 'peer/prioritised') return (action.by ?? USER) === USER ? 'said' : 'learned'
+  return 'said'
+}
 
 interface Disk {
   close(): Promise<unknown>
@@ -386,7 +419,7 @@ function openDisk(
   })
   const unsubscribe = internal.store.subscribe((action, before, after) => {
     if (action.type !== 'table/loaded' && after.changedPeers.length > 0)
-      persistence.changed(after.changedPeers, before, !NOT_URGENT.has(action.type))
+      persistence.changed(after.changedPeers, before, weightOf(action))
   })
   const usable = (): void => {
     if (internal.isClosed()) return

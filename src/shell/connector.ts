@@ -40,8 +40,6 @@ interface Rival {
 interface InFlight {
   readonly dial: Dial
   readonly startedAt: number
-  /** An inbound connection of the same peer came while this was under way. */
-  isCrossed: boolean
 }
 
 export interface Connector {
@@ -127,6 +125,8 @@ export function createConnector(options: {
   const { store, clock, random, connectToPeer } = options
   const live = new Map<FeedId, Live>()
   const inFlight = new Map<number, InFlight>()
+  /** Of these, those during which an inbound connection of the same peer came. */
+  const crossed = new Set<InFlight>()
   const rivals = new Map<FeedId, Rival>()
   let lastAttempt = 0
   let isClosed = false
@@ -231,7 +231,7 @@ export function createConnector(options: {
     const present = state.peers.get(peer)
     const isAwaited = isAwaitedBy(peer, id)
     // Late, but the other side keeps it too: by the rule for dials of both sides at once, unless another of ours won already.
-    const isCrossing = entry.isCrossed && isOursKept(peer) && live.get(peer)?.direction !== 'outbound'
+    const isCrossing = crossed.delete(entry) && isOursKept(peer) && live.get(peer)?.direction !== 'outbound'
     const isWanted = isAwaited || (isCrossing && present?.priority !== 'BANNED')
     if (isWanted && !isClosed && (isAwaited || state.mode === 'on' || cause === 'request')) {
       adopt(peer, connection, 'outbound', address, id, cause)
@@ -251,6 +251,7 @@ export function createConnector(options: {
     }
     inFlight.delete(id)
     if (!error && connection !== false) return succeeded(id, entry, asClosable(connection))
+    crossed.delete(entry)
     hangUp(asClosable(connection), () => {})
     const { peer, address } = entry.dial
     if (!isAwaitedBy(peer, id)) return store.dispatch({ type: 'dial/ended', at: clock.now(), attempt: id })
@@ -284,9 +285,11 @@ export function createConnector(options: {
 
   const forgetStale = (): void => {
     const before = clock.now() - STALE_MS
-    for (const [id, { dial, startedAt }] of inFlight) {
-      if (startedAt > before) return
-      if (!isAwaitedBy(dial.peer, id)) inFlight.delete(id)
+    for (const [id, entry] of inFlight) {
+      if (entry.startedAt > before) return
+      if (isAwaitedBy(entry.dial.peer, id)) continue
+      inFlight.delete(id)
+      crossed.delete(entry)
     }
   }
 
@@ -297,7 +300,7 @@ export function createConnector(options: {
     const { peer, address, cause } = wanted
     store.dispatch({ type: 'dial/started', at: clock.now(), attempt: id, peer, address, cause })
     if (!isAwaitedBy(peer, id)) return store.dispatch({ type: 'dial/ended', at: clock.now(), attempt: id })
-    inFlight.set(id, { dial: wanted, startedAt: clock.now(), isCrossed: false })
+    inFlight.set(id, { dial: wanted, startedAt: clock.now() })
     try {
       const returned = connectToPeer(address, (error, connection) => settle(id, error, connection))
       if (!isThenable(returned)) return
@@ -335,13 +338,13 @@ export function createConnector(options: {
 
   // Whoever hangs up on a peer, or gives up a route, does not want the other one of two crossing dials either.
   const unsubscribe = store.subscribe((action) => {
-    for (const entry of inFlight.size > 0 ? inFlight.values() : []) {
+    for (const entry of crossed.size > 0 ? crossed : []) {
       const { peer, address } = entry.dial
       const isOver =
         action.type === 'connections/stopped' ||
         ((action.type === 'connection/closing' || action.type === 'peer/held') && action.peer === peer) ||
         (action.type === 'route/removed' && action.address === address)
-      if (isOver) entry.isCrossed = false
+      if (isOver) crossed.delete(entry)
     }
   })
 
@@ -363,8 +366,7 @@ export function createConnector(options: {
       const present = live.get(peer)
       const isKnown = present?.connection === connection || rivals.get(peer)?.connection === connection
       if (isClosed || (connection !== null && isKnown)) return
-      for (const entry of inFlight.values())
-        if (entry.dial.peer === peer && direction === 'inbound') entry.isCrossed = true
+      for (const entry of inFlight.values()) if (entry.dial.peer === peer && direction === 'inbound') crossed.add(entry)
       if (isOpen(peer)) {
         // Only told of it (no handle): the connection that we know about may well be the same one.
         if (connection === null) return

@@ -80,6 +80,12 @@ export type LoadOutcome =
 /** Some of the stored table; peers go before routes. */
 export type LoadedSlice = Pick<StoredTables, 'routes' | 'peers'>
 
+/**
+ * How soon a change is stored. `said`: in a moment; somebody said so, and would have to say it again. `learned`: within a minute,
+ * together with what else is learned meanwhile. `passing`: with the next save, whenever that is.
+ */
+export type Weight = 'said' | 'learned' | 'passing'
+
 export interface Persistence {
   /**
    * Reads the stored table and hands it to `apply` slice by slice, which must put each into the state before it returns; what
@@ -90,20 +96,22 @@ export interface Persistence {
   load(apply: (slice: LoadedSlice) => void, onUsable?: () => void): Promise<LoadOutcome>
   /**
    * Something that is stored may have changed, of these peers or their routes. `before`: the state before that. Cheap: may be
-   * called for every event. `isUrgent`: false for what is not worth a save of its own.
+   * called for every event.
    */
-  changed(peers: readonly FeedId[], before: State, isUrgent?: boolean): void
+  changed(peers: readonly FeedId[], before: State, weight?: Weight): void
   /** Saves now what has changed so far. True: all of it is stored. Never rejects; a failure is in the log. */
   flush(): Promise<boolean>
   /** Saves a last time if need be and ends for good, leaving no timer. Idempotent; never rejects. */
   close(): Promise<void>
 }
 
-/** A burst of events is one save. */
+/** A burst of what is said is one save. */
 const PAUSE_MS: DurationMs = 1_000
-/** While changes go on, a save begins this long after the first one that is not stored. The file is at most a minute
- *  behind, which leaves 5 s for a slow disk. */
+/** A save begins this long after the first change that is not stored. The file is at most a minute behind, which leaves 5 s
+ *  for a slow disk. */
 const BEHIND_MAX_MS: DurationMs = 55_000
+/** What was learned and is as old as this is stored when something else has woken us: so it seldom needs a timer of its own. */
+const RIDE_ALONG_MS: DurationMs = 25_000
 const RETRY_MAX_MS: DurationMs = 60_000
 /** Skipped entries that are named in the log; the rest is counted. */
 const MAX_NAMED = 5
@@ -132,8 +140,8 @@ interface Stored {
 
 /** What may differ from what is on disk. */
 interface Changes {
-  /** Times of the first and of the last change that no save has begun with; null: nothing to save. */
-  since: { readonly firstAt: EpochMs; lastAt: EpochMs } | null
+  /** When the first change came that no save has begun with, and the last one that was said; null: nothing to save. */
+  since: { readonly firstAt: EpochMs; saidAt: EpochMs | null } | null
   readonly peers: Set<FeedId>
   /** Of these it is not known what is on disk. */
   readonly unsure: Set<FeedId>
@@ -161,7 +169,7 @@ export function startPersistence(options: PersistenceOptions): Persistence {
   let stored: Stored | null = null
   /** Set while saves fail. */
   let retry: { readonly failedAt: EpochMs; readonly afterMs: DurationMs } | null = null
-  let timer: { readonly id: unknown } | null = null
+  let timer: { readonly id: unknown; readonly at: EpochMs } | null = null
 
   const say: Log = (level, message) => {
     try {
@@ -201,19 +209,24 @@ export function startPersistence(options: PersistenceOptions): Persistence {
   // ---- saving -------------------------------------------------------------------------------------------------------
 
   /** How long until the next save is due. A clock that was set back says "now": early is harmless, never is not. */
-  const waitMs = (since: { readonly firstAt: EpochMs; readonly lastAt: EpochMs }): DurationMs => {
+  const waitMs = ({ firstAt, saidAt }: NonNullable<Changes['since']>): DurationMs => {
     const now = clock.now()
     if (retry) return now < retry.failedAt ? 0 : Math.max(0, retry.afterMs - (now - retry.failedAt))
-    const quietMs = now - since.lastAt
-    const behindMs = now - since.firstAt
-    if (quietMs < 0 || behindMs < 0) return 0
-    return Math.max(0, Math.min(PAUSE_MS - quietMs, BEHIND_MAX_MS - behindMs))
+    const behindMs = now - firstAt
+    if (behindMs < 0) return 0
+    if (saidAt === null) return Math.max(0, BEHIND_MAX_MS - behindMs)
+    const quietMs = now - saidAt
+    return quietMs < 0 ? 0 : Math.max(0, Math.min(PAUSE_MS - quietMs, BEHIND_MAX_MS - behindMs))
   }
 
-  /** Sets the one timer if something is to be saved. Changes that come while it runs are looked at when it fires. */
+  /** Sets the one timer if something is to be saved. Later changes are looked at when it fires, if it does so soon enough. */
   const arm = (): void => {
-    if (saving !== 'on' || closing || writing || timer || !changes.since) return
-    timer = { id: clock.setTimeout(onTimer, waitMs(changes.since)) }
+    if (saving !== 'on' || closing || writing || !changes.since) return
+    const afterMs = waitMs(changes.since)
+    const at = clock.now() + afterMs
+    if (timer && timer.at <= at) return
+    disarm()
+    timer = { id: clock.setTimeout(onTimer, afterMs), at }
   }
 
   const disarm = (): void => {
@@ -228,10 +241,24 @@ export function startPersistence(options: PersistenceOptions): Persistence {
     else void save()
   }
 
-  const noteChange = (): void => {
+  const noteChange = (isSaid = true): void => {
     const now = clock.now()
-    if (changes.since) changes.since.lastAt = now
-    else changes.since = { firstAt: now, lastAt: now }
+    changes.since ??= { firstAt: now, saidAt: null }
+    if (isSaid) changes.since.saidAt = now
+  }
+
+  let isRiding = false
+
+  /** Something has woken us anyway: a good moment to store what would soon need a timer. */
+  const rideAlong = (): void => {
+    if (saving !== 'on' || closing || writing || retry || isRiding || !changes.since) return
+    // Where something was said, the timer is near.
+    if (changes.since.saidAt !== null || clock.now() - changes.since.firstAt < RIDE_ALONG_MS) return
+    isRiding = true
+    clock.defer(() => {
+      isRiding = false
+      if (saving === 'on' && !closing && !writing && changes.since) void save()
+    })
   }
 
   /** One save at a time; whoever comes while one is under way waits for it first. */
@@ -263,8 +290,8 @@ export function startPersistence(options: PersistenceOptions): Persistence {
       // How much of it is on disk is not known: the next save is whole.
       stored = null
       // What could not be stored is as old as it was.
-      const lastAt = (changes.since ?? taken.since)?.lastAt ?? now
-      changes.since = { firstAt: taken.since?.firstAt ?? now, lastAt }
+      const saidAt = changes.since?.saidAt ?? taken.since?.saidAt ?? null
+      changes.since = { firstAt: taken.since?.firstAt ?? now, saidAt }
       say('error', `cannot save ${where}, next try in ${afterMs / 1000} s: ${errorInfo(error).message}`)
       return false
     }
@@ -565,13 +592,15 @@ export function startPersistence(options: PersistenceOptions): Persistence {
       loading = task
       return task
     },
-    changed: (peers, before, isUrgent = true) => {
+    changed: (peers, before, weight = 'said') => {
       if (saving === 'off') return
       if (saving === 'waiting') noteUnsure(peers, before)
       else for (const id of peers) changes.peers.add(id)
-      if (!isUrgent) return
-      noteChange()
-      arm()
+      if (weight !== 'passing') {
+        noteChange(weight === 'said')
+        arm()
+      }
+      rideAlong()
     },
     flush,
     close: () => {

@@ -8,7 +8,13 @@ import { parseAddress } from '../../src/core/address'
 import { DEFAULT_OPTIONS } from '../../src/core/options'
 import { initialState, reduce } from '../../src/core/reducer'
 import { type Snapshot, type StoredTables, stringifySnapshot } from '../../src/core/snapshot'
-import { type FileStore, type Log, type PersistenceOptions, startPersistence } from '../../src/shell/persistence'
+import {
+  type FileStore,
+  type Log,
+  type PersistenceOptions,
+  startPersistence,
+  type Weight,
+} from '../../src/shell/persistence'
 import { virtualClock } from '../../src/testing'
 
 const T0 = Date.UTC(2026, 0, 1)
@@ -100,10 +106,10 @@ function setUp(text: string | null, options: Partial<PersistenceOptions> = {}) {
     log,
     ...options,
   })
-  const dispatch = (action: Action): void => {
+  const dispatch = (action: Action, weight?: Weight): void => {
     const before = state.now
     state.now = reduce(before, action)
-    if (action.type !== 'table/loaded') persistence.changed(state.now.changedPeers, before)
+    if (action.type !== 'table/loaded') persistence.changed(state.now.changedPeers, before, weight)
   }
   const load = () =>
     persistence.load(({ routes, peers }) => {
@@ -111,9 +117,9 @@ function setUp(text: string | null, options: Partial<PersistenceOptions> = {}) {
     })
   let learned = 1_000
   /** One more route is learned. */
-  const learn = (): void => {
+  const learn = (weight?: Weight): void => {
     const route = parseAddress(addressOf(learned++))[0]!
-    dispatch({ type: 'routes/added', at: clock.now(), reports: [{ route, isLocal: false, source: 'stored' }] })
+    dispatch({ type: 'routes/added', at: clock.now(), reports: [{ route, isLocal: false, source: 'stored' }] }, weight)
   }
   const writes = (): number => memory.calls.filter((call) => call === 'write').length
   return { ...memory, clock, lines, learn, state, dispatch, persistence, load, writes }
@@ -166,6 +172,64 @@ test('persistence: a change costs no timer of its own', async (t) => {
   t.equal(clock.pending, 1)
   await clock.advanceAsync(1_000)
   t.equal(clock.fired, 1)
+  t.end()
+})
+
+test('persistence: what was learned waits for 55 s, or for what is said meanwhile', async (t) => {
+  const { clock, load, learn, writes, disk } = setUp(null)
+  await load()
+  learn('learned')
+  await clock.advanceAsync(20_000)
+  learn('learned')
+  await clock.advanceAsync(34_999)
+  t.equal(writes(), 0, 'not before')
+  await clock.advanceAsync(1)
+  t.equal(writes(), 1)
+  t.equal(routesIn(disk.text ?? ''), 2)
+  t.equal(clock.pending, 0)
+  learn('learned')
+  await clock.advanceAsync(5_000)
+  learn('said')
+  t.equal(clock.pending, 1, 'one timer for both')
+  await clock.advanceAsync(1_000)
+  t.equal(writes(), 2, 'a pause after it was said')
+  t.equal(routesIn(disk.text ?? ''), 4)
+  t.equal(clock.pending, 0)
+  t.end()
+})
+
+test('persistence: what was learned a while ago is stored when something else wakes us', async (t) => {
+  const { clock, load, learn, writes, disk } = setUp(null)
+  await load()
+  for (const weight of ['passing', 'learned'] as const) {
+    const before = { writes: writes(), fired: clock.fired, routes: disk.text === null ? 0 : routesIn(disk.text) }
+    learn('learned')
+    await clock.advanceAsync(24_999)
+    learn(weight)
+    await clock.advanceAsync(0)
+    t.equal(writes(), before.writes, 'too soon')
+    await clock.advanceAsync(1)
+    learn(weight)
+    learn(weight)
+    await clock.advanceAsync(0)
+    t.equal(writes(), before.writes + 1, `a ${weight} change takes it along`)
+    t.equal(routesIn(disk.text ?? ''), before.routes + 4, 'with all that there is')
+    t.equal(clock.fired, before.fired, 'without a timer')
+    t.equal(clock.pending, 0)
+  }
+  t.end()
+})
+
+test('persistence: a passing change alone is no reason to write', async (t) => {
+  const { clock, load, learn, writes, disk } = setUp(null)
+  await load()
+  learn('passing')
+  t.equal(clock.pending, 0)
+  await clock.advanceAsync(3_600_000)
+  t.equal(writes(), 0)
+  learn('said')
+  await clock.advanceAsync(1_000)
+  t.equal(routesIn(disk.text ?? ''), 2, 'it comes with the next save')
   t.end()
 })
 
