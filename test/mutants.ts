@@ -103,7 +103,7 @@ const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: 'rotation: not one that is transferring',
-    file: 'core/plan.ts',
+    file: 'core/visits.ts',
     from: 'Math.max(dwellOver, connection.lastTransferAt + transferGraceMs)',
     to: 'dwellOver',
   },
@@ -115,7 +115,7 @@ const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: 'rotation: who brings least makes room',
-    file: 'core/plan.ts',
+    file: 'core/visits.ts',
     from: 'rateAt(a.peer.merit, now) - rateAt(b.peer.merit, now) ||',
     to: '0 ||',
   },

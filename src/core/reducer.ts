@@ -558,7 +558,7 @@ function feelerEnded(tx: Transaction, routeClass: string, isSuccess: boolean): v
   tx.putClass(routeClass, { feelerPauseMs: Math.min(Math.max(next, FEELER_MIN_MS), tx.options.feelerMs) })
 }
 
-/** Counts a scheduled dial; one beyond the slots is a visit (plan.ts, Rotation), and the next one has to wait. */
+/** Counts a scheduled dial; one beyond the slots is a visit (visits.ts), and the next one has to wait. */
 function countDial(tx: Transaction, route: Route, isFirst: boolean): void {
   const { options } = tx
   const { dialCount, visitYield, nextRotationAt, nextFeelerAt, feelerPauseMs } = tx.classState(route.class)

@@ -1,0 +1,181 @@
+/**
+ * Who is visited beyond the slots of a full class, in which order and when, and who makes room for a visitor. Answers from
+ * the state alone; what becomes of them is decided in plan.ts.
+ */
+import { isStranger, rateAt } from './merit'
+import { isFeeler, isInLane, type Lane, laneStart, lanesOf, STRANGER_TIER } from './rank'
+import { attemptsOf, NEW_CLASS, type State } from './table'
+import { byText } from './tree'
+import type { ClassState, Connected, EpochMs, FeedId, Peer, Route } from './types'
+
+// ---- who is there -----------------------------------------------------------------------------------------------------
+
+export interface Held {
+  readonly peer: Peer
+  readonly connection: Connected
+}
+
+/** Connected outbound peers, of one class or of all, by their ids. */
+export function held(state: State, name?: string): Held[] {
+  const found: Held[] = []
+  // Not by way of `outbound`: the records are here already, and few peers are active without being outbound.
+  for (const peer of state.active.keys()) {
+    const { connection } = peer
+    if (connection.status !== 'connected' || connection.direction !== 'outbound') continue
+    if (name === undefined || connection.class === name) found.push({ peer, connection })
+  }
+  return found.sort((a, b) => byText(a.peer.id, b.peer.id))
+}
+
+/** Asked for by the user, or meant to stay: not the scheduler's to cut for want of room. */
+export function isExempt({ peer, connection }: Held): boolean {
+  return peer.isLongTerm || connection.cause === 'request'
+}
+
+/** Rooms that tunnels go through. One that goes takes them along: it makes room for nobody, and is the last of a surplus. */
+export function roomsInUse(state: State): ReadonlySet<FeedId> {
+  const rooms = new Set<FeedId>()
+  for (const { connection } of state.active.keys()) {
+    if (connection.status === 'idle') continue
+    const dialed = connection.status === 'dialing' ? attemptsOf(connection) : [connection]
+    for (const { address } of dialed) {
+      // The records are in a large tree; most addresses show that it need not be asked.
+      const portal = address?.startsWith('tunnel:') ? state.routes.get(address)?.portal : null
+      if (portal) rooms.add(portal)
+    }
+  }
+  return rooms
+}
+
+/** Lowest priority first, then the newest. */
+export function worstHeldFirst(a: Held, b: Held): number {
+  return (
+    tierOfHeld(b) - tierOfHeld(a) ||
+    b.connection.since - a.connection.since ||
+    a.peer.tie - b.peer.tie ||
+    (a.peer.id < b.peer.id ? -1 : 1)
+  )
+}
+
+export function tierOfHeld({ peer }: Held): number {
+  return peer.priority === 'HIGH' ? 0 : peer.priority === 'MEDIUM' ? 1 : 2
+}
+
+/** Since when a connection may make room, in ms since 1970. */
+export function mayRotateAt({ connection }: Held, { options }: State): EpochMs {
+  const { dwellMs, transferGraceMs, visitStayMs } = options
+  const dwellOver = connection.since + (connection.isCaughtUp ? visitStayMs : dwellMs)
+  return connection.lastTransferAt > 0 ? Math.max(dwellOver, connection.lastTransferAt + transferGraceMs) : dwellOver
+}
+
+/** Whose connection brings least: who is connected for long and brings much stays. */
+export function leastWorth(ripe: readonly Held[], now: EpochMs): Held {
+  return ripe.reduce((worst, each) => (compareWorth(each, worst, now) < 0 ? each : worst))
+}
+
+export function compareWorth(a: Held, b: Held, now: EpochMs): number {
+  return (
+    Number(isStranger(b.peer)) - Number(isStranger(a.peer)) ||
+    rateAt(a.peer.merit, now) - rateAt(b.peer.merit, now) ||
+    tierOfHeld(b) - tierOfHeld(a) ||
+    a.connection.since - b.connection.since ||
+    worstHeldFirst(a, b)
+  )
+}
+
+// ---- who comes ------------------------------------------------------------------------------------------------------------
+
+export function classState(state: State, name: string): ClassState {
+  const known = Object.prototype.hasOwnProperty.call(state.classes, name) ? state.classes[name] : undefined
+  return known ?? NEW_CLASS
+}
+
+/** When the next turn after a time comes among the ready routes of a full class; null where there is none. */
+export function firstVisitAt(state: State, name: string, after: EpochMs): EpochMs | null {
+  let first: EpochMs | null = null
+  for (const lane of lanesOf(name)) {
+    const head = headOfLane(state, lane)
+    const at = head ? visitAtOf(state, head) : 0
+    if (head && (at > after || after === 0)) first = Math.min(first ?? at, at)
+  }
+  return first
+}
+
+export function headOfLane(state: State, lane: Lane): Route | null {
+  const head = state.ready.nextHigherPair(laneStart(lane))?.[1]
+  return head && isInLane(head, lane) ? head : null
+}
+
+/** When it may be dialed although all slots are full. */
+export function visitAtOf(state: State, route: Route): EpochMs {
+  if (isFeeler(route)) return classState(state, route.class).nextFeelerAt
+  return route.errorCount > 0 ? 0 : route.turnAt
+}
+
+/**
+ * Whom to visit now, best first: by turns those whose turn came first, and those who are new or were lost. Long: whoever
+ * asks stops when he has seen enough.
+ */
+export function* visitors(state: State, name: string, now: EpochMs): Generator<Route> {
+  const lanes = lanesOf(name).filter((lane) => {
+    const head = headOfLane(state, lane)
+    return head !== null && visitAtOf(state, head) <= now
+  })
+  const { dialCount, nextFeelerAt } = classState(state, name)
+  const regular = lanes.filter((lane) => lane.isProven && !lane.hasError)
+  const lost = lanes.filter((lane) => lane.isProven && lane.hasError)
+  const fresh = lanes.filter((lane) => !lane.isProven && !isFeelerLane(lane))
+  const doubtful = nextFeelerAt <= now ? lanes.filter(isFeelerLane) : []
+  // Every fourth one goes to the closest there are, the others to all by turns.
+  const feelers = dialCount % 4 === 0 ? doubtful : rotated(doubtful, dialCount)
+  const others = dialCount % 4 < 2 ? [lost, fresh] : [fresh, lost]
+  const order = dialCount % 2 === 0 ? [regular, ...others] : [...others, regular]
+  for (const group of [feelers, ...order])
+    for (const route of group === regular ? earliestOf(state, group) : eachOf(state, group)) {
+      if (group === regular && route.turnAt > now) break
+      yield route
+    }
+}
+
+export function isFeelerLane(lane: Lane): boolean {
+  return !lane.isProven && (lane.hasError || lane.tier === STRANGER_TIER)
+}
+
+export function rotated<T>(list: readonly T[], by: number): T[] {
+  const at = list.length > 0 ? by % list.length : 0
+  return [...list.slice(at), ...list.slice(0, at)]
+}
+
+export function* eachOf(state: State, lanes: readonly Lane[]): Generator<Route> {
+  for (const lane of lanes) yield* walk(state, laneStart(lane), (route) => isInLane(route, lane))
+}
+
+/** The routes of several lanes in the order of their turns. */
+export function* earliestOf(state: State, lanes: readonly Lane[]): Generator<Route> {
+  const walks = lanes.map((lane) => walk(state, laneStart(lane), (route) => isInLane(route, lane)))
+  const heads = walks.map((each) => each.next())
+  for (;;) {
+    let best = -1
+    for (const [i, head] of heads.entries()) {
+      const other = best < 0 ? undefined : heads[best]
+      if (!head.done && (!other || other.done || head.value.turnAt < other.value.turnAt)) best = i
+    }
+    const head = heads[best]
+    if (!head || head.done) return
+    yield head.value
+    heads[best] = (walks[best] as Generator<Route>).next()
+  }
+}
+
+/** The ready routes from a place in the order on, as long as they belong there. */
+export function* walk(
+  state: State,
+  from: Parameters<State['ready']['nextHigherPair']>[0],
+  isWithin: (route: Route) => boolean,
+) {
+  let pair = state.ready.nextHigherPair(from)
+  while (pair && isWithin(pair[1])) {
+    yield pair[1]
+    pair = state.ready.nextHigherPair(pair[0])
+  }
+}
