@@ -182,11 +182,21 @@ export function hostKeyOf(address: Address): string | null {
     default: {
       // One that we know nothing of, kept to the letter. Without a port at its end it has no host.
       if (!/:[0-9]+$/.test(rest)) return null
-      const route = parseAddress(address)[0]
-      return route ? hostKey(route) : null
+      let known = unknownHosts.get(address)
+      if (known === undefined) {
+        const route = parseAddress(address)[0]
+        known = route ? hostKey(route) : null
+        if (unknownHosts.size >= MAX_UNKNOWN_HOSTS) unknownHosts.clear()
+        unknownHosts.set(address, known)
+      }
+      return known
     }
   }
 }
+
+/** Parsing takes as long as all else that an event costs, and what is being dialed is asked for several times. */
+const unknownHosts = new Map<Address, string | null>()
+const MAX_UNKNOWN_HOSTS = 256
 
 /** Feed id of the room that a canonical address leads through, or null. */
 export function portalOf(address: Address): FeedId | null {

@@ -56,6 +56,7 @@ import {
   firstVisitAt,
   type Held,
   held,
+  isAnyReady,
   isExempt,
   leastWorth,
   mayRotateAt,
@@ -502,11 +503,12 @@ function planRotation(draft: Draft): void {
   const { state, now } = draft
   if (state.isBusy) return
   const rooms = roomsInUse(state)
+  const all = held(state)
   for (const name of openQueues(state.options).slice(1)) {
     const { connected, dialing, closing } = occupancyOf(state, name)
     const begun = dialing + (draft.slotsTaken.get(name) ?? 0)
     if (connected < slotsMax(state.options, name) || begun > 0 || closing > 0) continue
-    const present = held(state, name)
+    const present = all.filter(({ connection }) => connection.class === name)
     // Somebody is being hung up on: there will be room.
     if (present.some((each) => draft.taken.has(each.peer.id))) continue
     let at = Number.POSITIVE_INFINITY
@@ -514,14 +516,20 @@ function planRotation(draft: Draft): void {
       if (!isExempt(each) && !rooms.has(each.peer.id)) at = Math.min(at, mayRotateAt(each, state))
     if (at === Number.POSITIVE_INFINITY) continue
     at = Math.max(at, classState(state, name).nextRotationAt)
-    const route = at > now ? null : nextVisit(draft, name)
+    const waiting = headOfWaiting(state, name)
+    if (at > now) {
+      // When the first turn comes is seen then: to look through all lanes now, after each event, is most of what a plan costs.
+      if (isAnyReady(state, name)) wake(draft, at)
+      else if (waiting) wake(draft, Math.max(at, waiting.dueAt))
+      continue
+    }
+    const route = nextVisit(draft, name)
     if (route) dial(draft, route, 'schedule')
     else {
       // Those whose turn has come and who were looked at in vain: something else has to happen first, or they were put off.
-      const visitAt = firstVisitAt(state, name, at > now ? 0 : now)
-      if (visitAt !== null) wake(draft, Math.max(at, visitAt))
-      const waiting = headOfWaiting(state, name)
-      if (waiting) wake(draft, Math.max(at, waiting.dueAt))
+      const visitAt = firstVisitAt(state, name, now)
+      if (visitAt !== null) wake(draft, visitAt)
+      if (waiting) wake(draft, waiting.dueAt)
     }
   }
 }

@@ -142,12 +142,20 @@ export function isInLane(route: RankKey, lane: Lane): boolean {
 
 /** The lanes of a queue in the strict order; BANNED routes are in no index. */
 export function lanesOf(queue: string): readonly Lane[] {
+  const known = lanesByQueue.get(queue)
+  if (known) return known
   const lanes: Lane[] = []
   for (const tier of [0, 1, 2, STRANGER_TIER])
     for (const error of [false, true])
       for (const isProven of [false, true]) lanes.push({ queue, tier, hasError: error, isProven })
+  if (lanesByQueue.size >= MAX_KEPT) lanesByQueue.clear()
+  lanesByQueue.set(queue, lanes)
   return lanes
 }
+
+/** Made once for each queue, as they are walked over with each plan. */
+const lanesByQueue = new Map<string, readonly Lane[]>()
+const MAX_KEPT = 64
 
 /**
  * Neither proven nor vouched for, or it has failed and never worked: most likely nobody is there. While all slots are full

@@ -581,9 +581,17 @@ export function timerOf(state: Pick<State, 'routes' | 'options' | 'requests'>, p
  * The queues that are looked at: long-term peers and the classes with slots. Routes of other classes may lie in the table
  * in any number and under any name; nothing walks over them.
  */
-export function openQueues(options: Options): readonly string[] {
-  return ['', ...Object.keys(options.maxByType).filter((name) => (options.maxByType[name] ?? 0) > 0)]
+export function openQueues({ maxByType }: Options): readonly string[] {
+  let queues = queuesOf.get(maxByType)
+  if (!queues) {
+    queues = ['', ...Object.keys(maxByType).filter((name) => (maxByType[name] ?? 0) > 0)]
+    queuesOf.set(maxByType, queues)
+  }
+  return queues
 }
+
+/** They are asked for several times with each event. */
+const queuesOf = new WeakMap<Options['maxByType'], readonly string[]>()
 
 /** A route in `waiting` whose pause is over at `now`, or null. */
 export function firstDue(state: Pick<State, 'waiting' | 'options' | 'nothingDueBefore'>, now: EpochMs): Route | null {

@@ -4,7 +4,7 @@
  */
 import { isStranger, rateAt } from './merit'
 import { isFeeler, isInLane, type Lane, laneStart, lanesOf, STRANGER_TIER } from './rank'
-import { attemptsOf, NEW_CLASS, type State } from './table'
+import { attemptsOf, NEW_CLASS, queueStart, type State } from './table'
 import { byText } from './tree'
 import type { ClassState, Connected, EpochMs, FeedId, Peer, Route } from './types'
 
@@ -96,9 +96,14 @@ export function firstVisitAt(state: State, name: string, after: EpochMs): EpochM
   for (const lane of lanesOf(name)) {
     const head = headOfLane(state, lane)
     const at = head ? visitAtOf(state, head) : 0
-    if (head && (at > after || after === 0)) first = Math.min(first ?? at, at)
+    if (head && at > after) first = Math.min(first ?? at, at)
   }
   return first
+}
+
+/** Whether the pause of any route of a class is over. */
+export function isAnyReady(state: State, name: string): boolean {
+  return state.ready.nextHigherPair(queueStart(name))?.[1].queue === name
 }
 
 export function headOfLane(state: State, lane: Lane): Route | null {
