@@ -92,9 +92,11 @@ export function isDown(state: Pick<State, 'layers'>, key: string): Layer | null 
   return layer?.isDown ? layer : null
 }
 
+const NONE_DOWN: readonly Layer[] = []
+
 /** The layers above a route that are down, outermost first. */
-export function layersDownAbove(state: Pick<State, 'layers'>, route: Route): readonly Layer[] {
-  if (state.layers.isEmpty) return []
+export function layersDownAbove(state: Pick<State, 'layers' | 'downCount'>, route: Route): readonly Layer[] {
+  if (state.downCount === 0) return NONE_DOWN
   const keys = needsLink(route) ? [LINK] : []
   if (needsResolver(route)) keys.push(RESOLVER)
   keys.push(transportLayer(route.protocol))

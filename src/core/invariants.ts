@@ -220,6 +220,9 @@ function checkCounts(state: State): void {
     const should = own(occupancy, name)
     check(sameOccupancy(is, should), () => `occupancy of ${name} is ${text(is)}, should be ${text(should)}`)
   }
+  let downCount = 0
+  for (const layer of state.layers.values()) if (layer.isDown) downCount++
+  check(state.downCount === downCount, () => `downCount ${state.downCount}, should be ${downCount}`)
   let lowCount = 0
   for (const route of state.routes.values()) if (state.peers.get(route.peer)?.priority === 'LOW') lowCount++
   check(state.lowCount === lowCount, () => `lowCount ${state.lowCount}, should be ${lowCount}`)

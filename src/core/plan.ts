@@ -631,7 +631,7 @@ function bestOfAll(draft: Draft, skip: ReadonlySet<FeedId>): Route | null {
  */
 function planProbe(draft: Draft): void {
   const { state } = draft
-  if (state.layers.isEmpty) return
+  if (state.downCount === 0) return
   const next: Route[] = []
   for (const queue of openQueues(state.options)) next.push(...awaitingTurn(draft, queue))
   for (const route of next.sort((a, b) => a.dueAt - b.dueAt)) {

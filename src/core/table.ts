@@ -51,6 +51,8 @@ export interface State {
   readonly outbound: Tree<FeedId, undefined>
   readonly requests: Tree<FeedId, Request>
   readonly layers: Tree<string, Layer>
+  /** How many of them are down: mostly none, and then nothing need be asked of them before a dial. */
+  readonly downCount: number
   /**
    * When a host and port was last dialed, whether or not a route names it still: to name it again is no way around the
    * throttle. What was dialed before the window is looked for and dropped as others are dialed.
@@ -114,6 +116,7 @@ export function initialState(options: Options, now: EpochMs): State {
     outbound: emptyTree(byText),
     requests: emptyTree(byText),
     layers: emptyTree(byText),
+    downCount: 0,
     hosts: emptyTree(byText),
     hostsSeen: '',
     classes: {},
@@ -243,7 +246,16 @@ export class Transaction {
   /** What handlers write themselves, and nothing that is derived from peers and routes. */
   get root(): Pick<
     State,
-    'mode' | 'isBusy' | 'onlineAt' | 'initialSync' | 'requests' | 'layers' | 'classes' | 'lingering' | 'now'
+    | 'mode'
+    | 'isBusy'
+    | 'onlineAt'
+    | 'initialSync'
+    | 'requests'
+    | 'layers'
+    | 'downCount'
+    | 'classes'
+    | 'lingering'
+    | 'now'
   > {
     return this.next
   }
@@ -334,11 +346,15 @@ export class Transaction {
   }
 
   putLayer(layer: Layer): void {
+    this.next.downCount += Number(layer.isDown) - Number(this.next.layers.get(layer.key)?.isDown ?? false)
     this.tree('layers').set(layer.key, layer)
   }
 
   dropLayer(key: string): void {
-    if (this.next.layers.has(key)) this.tree('layers').delete(key)
+    const layer = this.next.layers.get(key)
+    if (!layer) return
+    this.next.downCount -= Number(layer.isDown)
+    this.tree('layers').delete(key)
   }
 
   putHost(key: string, dialedAt: EpochMs): void {

@@ -211,6 +211,7 @@ const FAULTS: readonly (readonly [string, RegExp, (state: State) => State])[] = 
   ['inbound', /inboundCount 2, should be 1/, (s) => ({ ...s, inboundCount: 2 })],
   ['attempts', /attemptCount 0, should be 2/, (s) => ({ ...s, attemptCount: 0 })],
   ['LOW routes', /lowCount 0, should be 1/, (s) => ({ ...s, lowCount: 0 })],
+  ['layers that are down', /downCount 7, should be 0/, (s) => ({ ...s, downCount: 7 })],
   ['occupancy', /occupancy of net is nothing/, (s) => ({ ...s, occupancy: {} })],
   [
     'occupancy by kind',
@@ -285,7 +286,7 @@ function withRequest(state: State, name: string, tried: readonly string[] = []):
 
 function withLayer(state: State, change: Partial<Layer>): State {
   const layer = { ...LINK_SUSPECTS(state), ...change }
-  return { ...state, layers: changed(state.layers, (copy) => copy.set('link', layer)) }
+  return { ...state, downCount: Number(layer.isDown), layers: changed(state.layers, (copy) => copy.set('link', layer)) }
 }
 
 function withClass(state: State, change: object): State {
