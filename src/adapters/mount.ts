@@ -10,14 +10,14 @@ import type { Action } from '../core/actions'
 import { parseFeedId } from '../core/address'
 import { isDown, LINK } from '../core/blame'
 import { BannedError, errorInfo } from '../core/errors'
-import { USER } from '../core/rank'
 import { type ConnectionManager, createManager } from '../manager'
 import { isolated } from '../shell/calls'
-import { startPersistence, type Weight } from '../shell/persistence'
+import { startPersistence } from '../shell/persistence'
 import { createGossip, type Gossip, hookStatus, startLog } from './gossip'
 import { openPing, type PingableRpc, pingTimeout, probePing } from './ping'
 import { watchReplication } from './replication'
 import { type Rpc, readSettings, type Sbot, type Settings } from './sbot'
+import { weightOf } from './weight'
 
 const debug = createDebug('ssb:connection-manager:plugin')
 const debugStore = createDebug('ssb:connection-manager:actions')
@@ -338,43 +338,6 @@ function watchNetwork(manager: ConnectionManager): () => void {
     stop?.()
     stop = null
   }
-}
-
-/** What happens all the time and is hardly ever stored: no reason for a save, though it may change what the next one writes. */
-const PASSING: ReadonlySet<Action['type']> = new Set<Action['type']>([
-  'clock/advanced',
-  'connection/caughtUp',
-  'connection/closeRequested',
-  'connection/closing',
-  'connection/pinged',
-  'connection/requested',
-  'connection/requestDropped',
-  'connection/stalled',
-  'connection/transferred',
-  'dial/abandoned',
-  'dial/ended',
-  'dial/started',
-  'routes/deferred',
-])
-/** What comes of dialing. The last minute of it may be lost. */
-const LEARNED: ReadonlySet<Action['type']> = new Set<Action['type']>([
-  'connection/closed',
-  'connection/opened',
-  'dial/failed',
-  'environment/offline',
-  'environment/online',
-  'peer/held',
-])
-/** Modules that will find the same again. */
-const FOUND_BY: ReadonlySet<string> = new Set(['local', 'lan', 'bt', 'bluetooth', 'room', 'pub', 'friends', 'dht'])
-
-function weightOf(action: Action): Weight {
-  if (PASSING.has(action.type)) return 'passing'
-  if (LEARNED.has(action.type)) return 'learned'
-  if (action.type === 'routes/added')
-    return action.reports.every(({ source }) => FOUND_BY.has(source)) ? 'learned' : 'said'
-  if (action.type === 'peer/prioritised') return (action.by ?? USER) === USER ? 'said' : 'learned'
-  return 'said'
 }
 
 interface Disk {
