@@ -447,8 +447,9 @@ function loadPeer(tx: Transaction, stored: StoredPeer): void {
     visitedAt: Math.max(present.visitedAt, Math.min(stored.visitedAt, tx.at)),
     merit: present.merit ?? (stored.merit ? noLater(stored.merit, tx.at) : null),
   })
-  // What the user has said since the start is newer than the table.
-  if (peer.prioritisedBy !== null) return
+  // What was said since the start is newer than the table; and yet no module takes back what the user has said.
+  const isUsers = stored.prioritisedBy === USER || (stored.prioritisedBy === null && stored.priority === 'BANNED')
+  if (peer.prioritisedBy === USER || (peer.prioritisedBy !== null && !isUsers)) return
   if (stored.prioritisedBy !== null) return prioritise(tx, peer.id, stored.priority, stored.prioritisedBy)
   if (stored.priority === 'BANNED') return prioritise(tx, peer.id, stored.priority, USER)
   if (!isKnown || tierOf(stored.priority) < tierOf(peer.priority)) setPriority(tx, peer, stored.priority)

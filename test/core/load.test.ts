@@ -112,6 +112,29 @@ test('what a user said before is in the table: priority, ban and long-term', (t)
   t.end()
 })
 
+test('what a module said since the start takes back nothing that the user said before', (t) => {
+  const world = World.started(slots({ net: 1 }))
+  const names = ['alice', 'bob', 'carol', 'dave']
+  world.addAll(names, { source: 'seed' })
+  for (const name of names)
+    world.dispatch({ type: 'peer/prioritised', peer: idOf(name), priority: 'HIGH', by: 'friends' })
+  world.load(
+    names.map((name) => stored(name)),
+    [
+      storedPeer('alice', { priority: 'BANNED', prioritisedBy: 'user' }),
+      storedPeer('bob', { priority: 'BANNED', prioritisedBy: null }),
+      storedPeer('carol', { priority: 'BANNED', prioritisedBy: 'friends' }),
+      storedPeer('dave', { priority: 'LOW', prioritisedBy: null }),
+    ],
+  )
+  const priorities = names.map((name) => world.state.peers.get(idOf(name))?.priority)
+  t.equal(priorities[0], 'BANNED', 'a ban of the user')
+  t.equal(priorities[1], 'BANNED', 'one of a table that did not say who set it')
+  t.equal(priorities[2], 'HIGH', 'what the module itself said before is older than what it says now')
+  t.equal(priorities[3], 'HIGH', 'what nobody set')
+  t.end()
+})
+
 test('a priority that nobody set may raise what is known, never lower it', (t) => {
   const world = World.started()
   world.add('alice', { source: 'pub' })
