@@ -56,7 +56,6 @@ import {
   firstVisitAt,
   type Held,
   held,
-  isAnyReady,
   isExempt,
   leastWorth,
   mayRotateAt,
@@ -518,16 +517,16 @@ function planRotation(draft: Draft): void {
     at = Math.max(at, classState(state, name).nextRotationAt)
     const waiting = headOfWaiting(state, name)
     if (at > now) {
-      // When the first turn comes is seen then: to look through all lanes now, after each event, is most of what a plan costs.
-      if (isAnyReady(state, name)) wake(draft, at)
-      else if (waiting) wake(draft, Math.max(at, waiting.dueAt))
+      const visitAt = firstVisitAt(state, name, { soonEnough: at })
+      if (visitAt !== null) wake(draft, Math.max(at, visitAt))
+      if (waiting) wake(draft, Math.max(at, waiting.dueAt))
       continue
     }
     const route = nextVisit(draft, name)
     if (route) dial(draft, route, 'schedule')
     else {
       // Those whose turn has come and who were looked at in vain: something else has to happen first, or they were put off.
-      const visitAt = firstVisitAt(state, name, now)
+      const visitAt = firstVisitAt(state, name, { after: now })
       if (visitAt !== null) wake(draft, visitAt)
       if (waiting) wake(draft, waiting.dueAt)
     }

@@ -140,6 +140,10 @@ export function isInLane(route: RankKey, lane: Lane): boolean {
   )
 }
 
+export function laneOf(route: RankKey): Lane {
+  return { queue: route.queue, tier: route.tier, hasError: route.errorCount > 0, isProven: route.turnAt > 0 }
+}
+
 /** The lanes of a queue in the strict order; BANNED routes are in no index. */
 export function lanesOf(queue: string): readonly Lane[] {
   const known = lanesByQueue.get(queue)

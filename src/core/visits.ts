@@ -3,10 +3,10 @@
  * the state alone; what becomes of them is decided in plan.ts.
  */
 import { isStranger, rateAt } from './merit'
-import { isFeeler, isInLane, type Lane, laneStart, lanesOf, STRANGER_TIER } from './rank'
+import { isFeeler, isInLane, type Lane, laneEnd, laneOf, laneStart, lanesOf, STRANGER_TIER } from './rank'
 import { attemptsOf, NEW_CLASS, queueStart, type State } from './table'
 import { byText } from './tree'
-import type { ClassState, Connected, EpochMs, FeedId, Peer, Route } from './types'
+import type { ClassState, Connected, EpochMs, FeedId, Peer, RankKey, Route } from './types'
 
 // ---- who is there -----------------------------------------------------------------------------------------------------
 
@@ -90,20 +90,26 @@ export function classState(state: State, name: string): ClassState {
   return known ?? NEW_CLASS
 }
 
-/** When the next turn after a time comes among the ready routes of a full class; null where there is none. */
-export function firstVisitAt(state: State, name: string, after: EpochMs): EpochMs | null {
+/**
+ * When the first turn comes among the ready routes of a full class, or the first one after a time; null where there is none.
+ * `soonEnough`: any that comes by then will do, as it is not waited for: this is asked after each event, and most lanes
+ * need not be looked at then.
+ */
+export function firstVisitAt(
+  state: State,
+  name: string,
+  { after = -1, soonEnough = -1 }: { readonly after?: EpochMs; readonly soonEnough?: EpochMs },
+): EpochMs | null {
   let first: EpochMs | null = null
-  for (const lane of lanesOf(name)) {
-    const head = headOfLane(state, lane)
-    const at = head ? visitAtOf(state, head) : 0
-    if (head && at > after) first = Math.min(first ?? at, at)
+  let from: RankKey = queueStart(name)
+  for (;;) {
+    const head = state.ready.nextHigherPair(from)?.[1]
+    if (head?.queue !== name) return first
+    const at = visitAtOf(state, head)
+    if (at > after) first = Math.min(first ?? at, at)
+    if (first !== null && first <= soonEnough) return first
+    from = laneEnd(laneOf(head))
   }
-  return first
-}
-
-/** Whether the pause of any route of a class is over. */
-export function isAnyReady(state: State, name: string): boolean {
-  return state.ready.nextHigherPair(queueStart(name))?.[1].queue === name
 }
 
 export function headOfLane(state: State, lane: Lane): Route | null {
