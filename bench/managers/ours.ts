@@ -21,7 +21,7 @@ import { firstDue, occupancyOf, type State } from '../../src/core/table'
 import type { Plan, Route } from '../../src/core/types'
 import { createManager } from '../../src/manager'
 import { seededRandom, virtualClock } from '../../src/testing'
-import { type FakeDial, type FakeRpc, FakeStack, pause, settle } from '../fake-stack'
+import { diskAtRest, type FakeDial, type FakeRpc, FakeStack, pause, settle } from '../fake-stack'
 import { churn, type Hour, type Inhabited, idleHour, STALL_NEWCOMERS, stallFigure } from '../hours'
 import {
   collectGarbage,
@@ -432,10 +432,10 @@ class Plugin implements Inhabited {
       reports: lanReports(makeLan(LAN_PEERS[mood])),
     })
     await plugin.refill()
-    // What the start leaves to be written.
-    for (let i = 0; i < 300; i++) {
+    // What the start leaves to be written: the table as a whole, as it came from elsewhere, in slices of one turn each.
+    for (let i = 0; i < 300 + size / 200; i++) {
       plugin.clock.advance(1000)
-      await settle()
+      await diskAtRest()
     }
     return plugin
   }
