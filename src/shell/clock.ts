@@ -3,7 +3,10 @@
 export interface Clock {
   /** Epoch ms. May jump, forwards (suspend) and backwards (set by hand). */
   now(): number
-  /** Calls `fn` once after `ms`; longer than 31 bits of ms fires early, which a planner that plans again does not mind. */
+  /**
+   * Calls `fn` once after `ms`; longer than 31 bits of ms fires early, which a planner that plans again does not mind. With 0 it is
+   * called in a turn of its own, and what sockets and timers have waiting comes before it.
+   */
   setTimeout(fn: () => void, ms: number): unknown
   clearTimeout(timer: unknown): void
   /** Calls `fn` after the present event has been dealt with, before any timer. */
@@ -12,10 +15,27 @@ export interface Clock {
 
 const MAX_TIMEOUT_MS = 2 ** 31 - 1
 
+/**
+ * Node makes 1 ms of a timer of 0, and if the turn took longer than that it may fire before any socket was looked at: long work in
+ * slices then runs on end, and waits where it need not. What is called `setImmediate` elsewhere does not promise to let others go
+ * first, so it is asked whether this is Node.
+ */
+const isNode = typeof process === 'object' && typeof process.versions?.node === 'string'
+const immediates = new WeakSet<object>()
+
+function soon(fn: () => void): unknown {
+  const timer = setImmediate(fn)
+  immediates.add(timer)
+  return timer
+}
+
 export const systemClock: Clock = {
   now: () => Date.now(),
-  setTimeout: (fn, ms) => setTimeout(fn, Math.min(Math.max(0, ms), MAX_TIMEOUT_MS)),
-  clearTimeout: (timer) => clearTimeout(timer as ReturnType<typeof setTimeout>),
+  setTimeout: (fn, ms) => (isNode && ms <= 0 ? soon(fn) : setTimeout(fn, Math.min(Math.max(0, ms), MAX_TIMEOUT_MS))),
+  clearTimeout: (timer) => {
+    if (immediates.has(timer as object)) clearImmediate(timer as ReturnType<typeof setImmediate>)
+    else clearTimeout(timer as ReturnType<typeof setTimeout>)
+  },
   defer: (fn) => {
     Promise.resolve().then(fn)
   },
