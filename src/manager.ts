@@ -306,7 +306,7 @@ export function createManager(given: ManagerOptions) {
     },
   })
 
-  const scheduler = startScheduler({ store, clock, begin: (plan) => connector.begin(plan) })
+  const scheduler = startScheduler({ store, clock, begin: (plan, isOver) => connector.begin(plan, isOver) })
 
   // ---- what follows from actions ------------------------------------------------------------------------------------
 

@@ -43,7 +43,8 @@ interface InFlight {
 }
 
 export interface Connector {
-  begin(plan: Plan): void
+  /** Of the dials, at least one, and no further ones once `isOver`: false if some are left. */
+  begin(plan: Plan, isOver: () => boolean): boolean
   /** A connection that we did not dial: inbound, or opened by another module. */
   accept(peer: FeedId, connection: unknown, direction: Direction, address: Address | null): void
   /** The other side has gone. */
@@ -349,7 +350,7 @@ export function createConnector(options: {
   })
 
   return {
-    begin: (plan) => {
+    begin: (plan, isOver) => {
       for (const each of plan.giveUps) giveUp(each)
       for (const each of plan.closes as readonly Close[]) close(each.peer, each.reason)
       for (const peer of plan.lost) {
@@ -359,7 +360,11 @@ export function createConnector(options: {
       }
       if (plan.deferrals.length > 0)
         store.dispatch({ type: 'routes/deferred', at: clock.now(), deferrals: plan.deferrals })
-      for (const each of plan.dials) dial(each)
+      for (let i = 0; i < plan.dials.length; i++) {
+        if (i > 0 && isOver()) return false
+        dial(plan.dials[i] as Dial)
+      }
+      return true
     },
     accept: (peer, given, direction, address) => {
       const connection = asClosable(given)

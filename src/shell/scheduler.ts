@@ -4,7 +4,7 @@
  * nothing is left to do.
  */
 
-import { plan } from '../core/plan'
+import { isEmptyPlan, plan } from '../core/plan'
 import { firstDue } from '../core/table'
 import type { Plan } from '../core/types'
 import type { Clock } from './clock'
@@ -20,19 +20,29 @@ export interface Scheduler {
   wakeAt(): number | null
 }
 
+/** A turn that takes this long is over: what else is to be begun is begun in the next one, after timers and sockets. */
+const SLICE_MS = 1
 /** Clocks that are kept in step by small corrections step back by less than this. */
 const CLOCK_TOLERANCE_MS = 1_000
 
 export function startScheduler(options: {
   readonly store: Store
   readonly clock: Clock
-  /** Turns a plan into attempts and hang-ups; has dispatched the actions of what it began when it returns. */
-  readonly begin: (plan: Plan) => void
+  /**
+   * Turns a plan into attempts and hang-ups; has dispatched the actions of what it began when it returns. May leave out further
+   * dials once `isOver` says that the turn was long enough, and returns false then.
+   */
+  // biome-ignore lint/suspicious/noConfusingVoidType: one that always begins all returns nothing
+  readonly begin: (plan: Plan, isOver: () => boolean) => boolean | void
 }): Scheduler {
   const { store, clock, begin } = options
   let timer: unknown = null
   let timerAt: number | null = null
   let isDeferred = false
+  /** Waits for the next turn. */
+  let rest: { readonly id: unknown } | null = null
+  /** The plan before this one was not begun, as it took long to make. */
+  let wasSlow = false
   let isClosed = false
   let isPaused = false
 
@@ -52,6 +62,13 @@ export function startScheduler(options: {
     // A listener may have closed us meanwhile: a timer set now would have no owner.
     if (isClosed) return
     const next = plan(store.getState(), at)
+    // The first plans and dials take many times as long as later ones, as their code is not compiled yet.
+    const isOver = (): boolean => clock.now() - now >= SLICE_MS
+    if (!isEmptyPlan(next) && !wasSlow && isOver()) {
+      wasSlow = true
+      return waitForNextTurn()
+    }
+    wasSlow = false
     if (next.wakeAt !== timerAt) {
       clear()
       if (next.wakeAt !== null) {
@@ -62,13 +79,28 @@ export function startScheduler(options: {
         }, next.wakeAt - at)
       }
     }
-    begin(next)
+    // What is left is in the plan that is made then.
+    if (begin(next, isOver) === false) waitForNextTurn()
+  }
+
+  /** Takes the place of what was requested for the end of this turn. */
+  const waitForNextTurn = (): void => {
+    if (isClosed) return
+    isDeferred = true
+    rest = {
+      id: clock.setTimeout(() => {
+        rest = null
+        run()
+      }, 0),
+    }
   }
 
   const request = (): void => {
     if (isDeferred || isClosed) return
     isDeferred = true
-    clock.defer(run)
+    clock.defer(() => {
+      if (!rest) run()
+    })
   }
 
   const unsubscribe = store.subscribe((action) => {
@@ -81,6 +113,8 @@ export function startScheduler(options: {
       isClosed = true
       unsubscribe()
       clear()
+      if (rest) clock.clearTimeout(rest.id)
+      rest = null
     },
     pause: () => {
       isPaused = true

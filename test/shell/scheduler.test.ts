@@ -5,6 +5,8 @@ import { parseAddress } from '../../src/core/address'
 import { DEFAULT_OPTIONS, type Options } from '../../src/core/options'
 import { initialState } from '../../src/core/reducer'
 import type { Plan } from '../../src/core/types'
+import { createManager } from '../../src/manager'
+import type { Clock } from '../../src/shell/clock'
 import { startScheduler } from '../../src/shell/scheduler'
 import { createStore } from '../../src/shell/store'
 import { type VirtualClock, virtualClock } from '../../src/testing'
@@ -334,5 +336,77 @@ test('two routes that fall due within one millisecond of each other are two wake
   flush()
   clock.advance(HOUR)
   t.ok(clock.fired <= dials.length + 5, `${clock.fired} timers for ${dials.length} dials`)
+  t.end()
+})
+
+/** As on a phone that has just started: whenever somebody looks at the clock, 2 ms have passed. A turn at a time. */
+function slowClock() {
+  let now = Date.UTC(2026, 0, 1)
+  const deferred: (() => void)[] = []
+  const timers = new Map<object, { readonly fn: () => void; readonly at: number }>()
+  const settle = (): void => {
+    for (let next = deferred.shift(); next; next = deferred.shift()) next()
+  }
+  const clock: Clock = {
+    now: () => {
+      now += 2
+      return now
+    },
+    setTimeout: (fn, ms) => {
+      const timer = {}
+      timers.set(timer, { fn, at: now + ms })
+      return timer
+    },
+    clearTimeout: (timer) => void timers.delete(timer as object),
+    defer: (fn) => void deferred.push(fn),
+  }
+  return {
+    clock,
+    timers,
+    settle,
+    /** What is due, and what follows from it but timers that are set on the way. */
+    turn: (): void => {
+      for (const [timer, { fn, at }] of [...timers])
+        if (at <= now && timers.delete(timer)) {
+          fn()
+          settle()
+        }
+    },
+  }
+}
+
+test('where plans and dials take long, each turn begins one dial and gives way', (t) => {
+  const { clock, timers, settle, turn } = slowClock()
+  const dialed: string[] = []
+  const manager = createManager({
+    connectToPeer: (address: string): void => void dialed.push(address),
+    clock,
+    maxByType: { net: 3 },
+  })
+  for (const { address } of [alice, bob, carol]) manager.peer.addRoute({ address })
+  manager.connections.start()
+  settle()
+  t.equal(dialed.length, 0, 'the first plan has taken all of its turn')
+  const counts: number[] = []
+  for (; counts.length < 10 && dialed.length < 3; counts.push(dialed.length)) turn()
+  t.deepEqual([...new Set(counts)], counts.includes(0) ? [0, 1, 2, 3] : [1, 2, 3], `one at a time: ${counts.join(' ')}`)
+  t.deepEqual(dialed.sort(), [alice.address, bob.address, carol.address].sort(), 'all three')
+  manager.close()
+  t.equal(timers.size, 0, 'no timer is left')
+  t.end()
+})
+
+test('closed between two turns of a slow plan: nothing is begun any more', (t) => {
+  const { clock, timers, settle, turn } = slowClock()
+  let dialCount = 0
+  const manager = createManager({ connectToPeer: (): void => void dialCount++, clock, maxByType: { net: 3 } })
+  for (const { address } of [alice, bob, carol]) manager.peer.addRoute({ address })
+  manager.connections.start()
+  settle()
+  t.equal(timers.size, 1, 'the next turn is waited for')
+  manager.close()
+  t.equal(timers.size, 0, 'and is not any more')
+  turn()
+  t.equal(dialCount, 0)
   t.end()
 })
