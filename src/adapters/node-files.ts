@@ -7,9 +7,25 @@
  * at any moment leaves the old text or the new one, and at worst a temporary file that the next start removes. Without the
  * fsync before the rename, ext4 and others may write the name before the content, and a power cut leaves an empty file.
  */
-import { constants, promises as fs } from 'fs'
+import {
+  close,
+  constants,
+  fdatasync,
+  fstat,
+  fsync,
+  lstat,
+  mkdir,
+  open,
+  readdir,
+  readFile,
+  read as readInto,
+  rename,
+  unlink,
+  writeFile,
+} from 'fs'
 import { basename, dirname, join } from 'path'
 import { StringDecoder } from 'string_decoder'
+import { promisify } from 'util'
 
 import type { Clock } from '../shell/clock'
 import type { FileStore, JournalStore } from '../shell/persistence'
@@ -21,6 +37,23 @@ export const JOURNAL_FILE = 'connection-manager.journal'
 export interface LegacyTexts {
   readonly connJson: string | null
   readonly gossipJson: string | null
+}
+
+/** Not those of `fs.promises`, which Node loads when they are first asked for: a millisecond that others need not spend for us. */
+const fs = {
+  close: promisify(close),
+  fdatasync: promisify(fdatasync),
+  fstat: promisify(fstat),
+  fsync: promisify(fsync),
+  lstat: promisify(lstat),
+  mkdir: promisify(mkdir),
+  open: promisify(open),
+  read: promisify(readInto),
+  readdir: promisify(readdir),
+  readFile: promisify(readFile),
+  rename: promisify(rename),
+  unlink: promisify(unlink),
+  writeFile: promisify(writeFile),
 }
 
 /** Owner only: the table says whom its owner knows, and from where. */
@@ -102,12 +135,12 @@ function nodeJournal(folder: string, path: string, clock: Pick<Clock, 'setTimeou
       const file = await patiently(clock, () => fs.open(path, APPEND))
       try {
         // Somebody else writes here, or has cut it off.
-        const found = (await file.stat()).size
+        const found = (await fs.fstat(file)).size
         if (found !== size) throw new Error(`the journal has ${found} bytes and should have ${size}`)
-        await file.writeFile(text)
-        await file.datasync()
+        await fs.writeFile(file, text)
+        await fs.fdatasync(file)
       } finally {
-        await file.close()
+        await fs.close(file)
       }
     },
   }
@@ -122,7 +155,7 @@ async function openIfPresent(
   encoding: 'utf8' | 'latin1',
   clock: Pick<Clock, 'setTimeout'>,
 ): Promise<AsyncIterable<string> | null> {
-  let file: fs.FileHandle
+  let file: number
   try {
     file = await patiently(clock, () => fs.open(path, 'r'))
   } catch (error) {
@@ -135,26 +168,31 @@ async function openIfPresent(
   return { [Symbol.asyncIterator]: () => pieces }
 }
 
-function readOut(file: fs.FileHandle, encoding: 'utf8' | 'latin1'): AsyncIterator<string, undefined> {
+function readOut(file: number, encoding: 'utf8' | 'latin1'): AsyncIterator<string, undefined> {
   // A letter of several bytes may end in the next piece.
   const decoder = new StringDecoder(encoding)
   const buffer = Buffer.allocUnsafe(PIECE_BYTES)
   let isOpen = true
-  const close = async (): Promise<void> => {
+  let reading: Promise<unknown> | null = null
+  const end = async (): Promise<void> => {
     if (!isOpen) return
     isOpen = false
-    await file.close()
+    // The number may be that of another file as soon as this one is closed.
+    await reading?.then(nothing, nothing)
+    await fs.close(file)
   }
   return {
     next: async () => {
       if (!isOpen) return { done: true, value: undefined }
-      const { bytesRead } = await file.read(buffer, 0, PIECE_BYTES, null)
+      const answer = fs.read(file, buffer, 0, PIECE_BYTES, null)
+      reading = answer
+      const { bytesRead } = await answer
       if (bytesRead > 0) return { done: false, value: decoder.write(buffer.subarray(0, bytesRead)) }
-      await close()
+      await end()
       return { done: false, value: decoder.end() }
     },
     return: async () => {
-      await close()
+      await end()
       return { done: true, value: undefined }
     },
   }
@@ -203,11 +241,11 @@ async function writeDurably(path: string, content: Content, clock: Pick<Clock, '
   // Exclusive: a link that somebody put there is not followed.
   const file = await patiently(clock, () => fs.open(path, 'wx', FILE_MODE))
   try {
-    if (typeof content === 'string' || Buffer.isBuffer(content)) await file.writeFile(content)
-    else for await (const piece of content) await file.writeFile(piece)
-    await file.sync()
+    if (typeof content === 'string' || Buffer.isBuffer(content)) await fs.writeFile(file, content)
+    else for await (const piece of content) await fs.writeFile(file, piece)
+    await fs.fsync(file)
   } finally {
-    await file.close()
+    await fs.close(file)
   }
 }
 
@@ -216,9 +254,9 @@ async function syncFolder(folder: string): Promise<void> {
   try {
     const handle = await fs.open(folder, 'r')
     try {
-      await handle.sync()
+      await fs.fsync(handle)
     } finally {
-      await handle.close()
+      await fs.close(handle)
     }
   } catch (error) {
     if (!NO_FOLDER_SYNC_CODES.includes(codeOf(error))) throw error
@@ -282,3 +320,5 @@ async function patiently<T>(clock: Pick<Clock, 'setTimeout'>, act: () => Promise
 function codeOf(error: unknown): string {
   return String((error as { readonly code?: unknown } | null)?.code ?? '')
 }
+
+function nothing(): void {}
