@@ -524,12 +524,14 @@ export function createManager(given: ManagerOptions) {
     const routes = parsePlaces(object.address)
     const first = routes[0]
     const priority = wanted === undefined || !first ? undefined : prioritised(first.peer, wanted)
-    const fresh = routes.filter((route) => !state().routes.has(route.address))
+    // `has` of a tree costs twice as much as `get`.
+    const isNew = ({ address }: ParsedRoute): boolean => state().routes.get(address) === undefined
+    const fresh = routes.filter(isNew)
     const said = priority === undefined ? {} : { priority }
     addReports(routes.map((route) => ({ route, isLocal, source, standing, ...said })))
     if (priority === 'BANNED' && first) dispatch({ type: 'peer/prioritised', at: now(), peer: first.peer, priority })
     // What the table refused (ourselves, strangers' private hosts, no room) is not new, as it is not there.
-    return fresh.some((route) => state().routes.has(route.address))
+    return fresh.some((route) => !isNew(route))
   }
 
   const withdrawRoute = (value: unknown): boolean => {
@@ -600,7 +602,9 @@ export function createManager(given: ManagerOptions) {
     const isLongTerm = object ? toBoolean('isLongTerm', object.isLongTerm, false) : false
     if (id === selfId) throw new InvalidArgumentError('target', 'another peer than ourselves', id)
     if (state().peers.get(id)?.priority === 'BANNED') throw new BannedError(id)
-    const fresh = routes.filter((route) => !state().routes.has(route.address))
+    // `has` of a tree costs twice as much as `get`.
+    const isNew = ({ address }: ParsedRoute): boolean => state().routes.get(address) === undefined
+    const fresh = routes.filter(isNew)
     if (fresh.length > 0) addReports(fresh.map((route) => ({ route, isLocal: false, source: 'manual' })))
     const peer = state().peers.get(id)
     const isConnected = peer?.connection.status === 'connected' && peer.connection.closeReason === null

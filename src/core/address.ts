@@ -107,7 +107,7 @@ export function parseAddress(input: unknown): ParsedRoute[] {
 
 /**
  * The route of the usual kinds of address in canonical spelling, as `parseAddress` would give it; null for all others, which
- * are no worse for it. For addresses by the thousand that went through `parseAddress` once: it takes a third of the time.
+ * are no worse for it. It takes a third of the time, or less where nothing is compiled yet.
  */
 export function parseCanonical(address: Address): ParsedRoute | null {
   const match = USUAL.exec(address)
@@ -145,8 +145,11 @@ export function isStrangerSafe(route: ParsedRoute): boolean {
 
 /** An invite: with the seed of a key that is not ours, under which it lets a guest in once. */
 export function isInvite(address: Address): boolean {
-  return INVITE.test(address)
+  // Where the key comes last there is no seed after it: nearly always, and for less than a search.
+  return !address.startsWith(KEY_START, address.lastIndexOf(':') + 1 - KEY_START.length) && INVITE.test(address)
 }
+
+const KEY_START = '~shs:'
 
 const INVITE = /(~shs:[^:~;]+):[^~;]+/
 
@@ -252,6 +255,8 @@ function parseHostPortKey(host: unknown, port: unknown, peer: FeedId | null): Pa
 
 function parseList(list: string, givenPeer: FeedId | null): ParsedRoute[] | Reason {
   if (list.length > MAX_LENGTH) return `longer than ${MAX_LENGTH} characters`
+  const usual = parseCanonical(list)
+  if (usual !== null && (givenPeer === null || givenPeer === usual.peer)) return [usual]
   const parts = splitUnescaped(list, ';')
     .map((part) => part.trim())
     .filter((part) => part !== '')

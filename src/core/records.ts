@@ -285,8 +285,8 @@ class RouteRecord implements Route {
 }
 
 /** A route that nothing has happened to yet. */
-export function makeRoute(address: Address, peer: FeedId, addedAt: EpochMs, change: RouteChange): Route {
-  return changeRoute(new RouteRecord(address, peer, NO_KIND, Past.none, 0, 0, 0, 0, 0, addedAt, 0), change)
+export function makeRoute(address: Address, peer: FeedId, addedAt: EpochMs): Route {
+  return new RouteRecord(address, peer, NO_KIND, Past.none, 0, 0, 0, 0, 0, addedAt, 0)
 }
 
 /** The part of a route that follows from its peer and from when it is due: table.ts makes it fit with each change. */
@@ -392,7 +392,21 @@ function changeKind(kind: Kind, change: RouteChange, queue: string, tier: number
     isAnnounced === kind.isAnnounced &&
     isAutomatic === kind.isAutomatic
   if (isSame) return kind
-  return kindOf({
+  for (const recent of recentKinds)
+    if (
+      queue === recent.queue &&
+      tier === recent.tier &&
+      protocol === recent.protocol &&
+      routeClass === recent.class &&
+      isLocal === recent.isLocal &&
+      scope === recent.scope &&
+      source === recent.source &&
+      isStored === recent.isStored &&
+      isAnnounced === recent.isAnnounced &&
+      isAutomatic === recent.isAutomatic
+    )
+      return recent
+  const next = kindOf({
     queue,
     tier,
     protocol,
@@ -404,7 +418,15 @@ function changeKind(kind: Kind, change: RouteChange, queue: string, tier: number
     isAnnounced,
     isAutomatic,
   })
+  recentKinds[recentAt] = next
+  recentAt = (recentAt + 1) % RECENT_KINDS
+  return next
 }
+
+/** What comes by the hundred is mostly of few kinds, and to look for the key of a kind costs more than to compare. */
+const RECENT_KINDS = 8
+const recentKinds: Kind[] = []
+let recentAt = 0
 
 function changePast({ past, address }: RouteRecord, change: RouteChange): Past {
   const {
@@ -476,9 +498,14 @@ class PeerRecord implements Peer {
   }
 }
 
-/** A peer of whom nothing is known. */
-export function makePeer(id: FeedId, tie: number): Peer {
-  return new PeerRecord(id, 'MEDIUM', null, false, 0, tie, NO_ROUTES, IDLE, 0, Number.POSITIVE_INFINITY, null)
+/** A peer of whom nothing is known but maybe an address. */
+export function makePeer(
+  id: FeedId,
+  tie: number,
+  { priority = 'MEDIUM', address }: { readonly priority?: Priority; readonly address?: Address } = {},
+): Peer {
+  const routes = address ?? NO_ROUTES
+  return new PeerRecord(id, priority, null, false, 0, tie, routes, IDLE, 0, Number.POSITIVE_INFINITY, null)
 }
 
 /** A copy with other values. */

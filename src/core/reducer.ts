@@ -222,25 +222,26 @@ function addRoute(tx: Transaction, report: RouteReport): Route | null {
   if (report.source === 'pub' && !isStrangerSafe(parsed)) return null
   const known = tx.route(parsed.address)
   if (known) return hearAgain(tx, known, report)
-  const isNewPeer = !tx.peer(parsed.peer)
   if (!makeRoom(tx, report)) return null
-  let peer = ensurePeer(tx, parsed.peer)
   const first = firstPriority(report)
-  if (peer.prioritisedBy === null && (isNewPeer || tierOf(first) < tierOf(peer.priority)))
-    peer = setPriority(tx, peer, first)
-  tx.putPeer(peer, { routes: [...peer.routes, parsed.address] })
+  let peer = tx.peer(parsed.peer)
+  if (!peer) {
+    const tie = tieOf(tx.options.tieKey, parsed.peer)
+    peer = tx.putPeer(makePeer(parsed.peer, tie, { priority: first, address: parsed.address }))
+  } else {
+    if (peer.prioritisedBy === null && tierOf(first) < tierOf(peer.priority)) peer = setPriority(tx, peer, first)
+    tx.putPeer(peer, { routes: [...peer.routes, parsed.address] })
+  }
   const standing = standingOf(report)
-  return tx.putRoute(
-    makeRoute(parsed.address, peer.id, tx.at, {
-      protocol: parsed.protocol,
-      class: report.isLocal ? 'local' : parsed.protocol,
-      isLocal: report.isLocal,
-      scope: parsed.scope,
-      source: report.source,
-      isStored: standing === 'stored',
-      isAnnounced: standing === 'announced',
-    }),
-  )
+  return tx.putRoute(makeRoute(parsed.address, peer.id, tx.at), {
+    protocol: parsed.protocol,
+    class: report.isLocal ? 'local' : parsed.protocol,
+    isLocal: report.isLocal,
+    scope: parsed.scope,
+    source: report.source,
+    isStored: standing === 'stored',
+    isAnnounced: standing === 'announced',
+  })
 }
 
 function standingOf({ standing, isLocal }: RouteReport): Standing {

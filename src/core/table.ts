@@ -406,10 +406,10 @@ export class Transaction {
   }
 
   /** Puts a peer; its slots are counted anew, its timer set, its routes moved between the indexes where they have to. */
-  putPeer(peer: Peer, change: Partial<Peer> = {}): Peer {
+  putPeer(peer: Peer, change: Partial<Peer> | null = null): Peer {
     const draft = this.peerDraft(peer.id)
     const before = draft.now
-    const after = changePeer(peer, change)
+    const after = change ? changePeer(peer, change) : peer
     draft.now = after
     this.touch(draft)
     this.touched.add(after.id)

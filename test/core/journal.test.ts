@@ -409,7 +409,8 @@ test('a usual address is taken apart as any other', (t) => {
     const route = parseCanonical(address)
     if (route === null) return
     taken++
-    assert.deepStrictEqual([route], parseAddress(address))
+    // With a space in front it is none of the usual kinds.
+    assert.deepStrictEqual([route], parseAddress(` ${address}`))
   })
   t.doesNotThrow(() => fc.assert(property, { numRuns: 5_000 }))
   t.ok(taken > 50, `${taken} of them`)

@@ -42,7 +42,11 @@ test('an error log keeps the last ones', (t) => {
 })
 
 test('a route is copied with what changes, and is itself when nothing does', (t) => {
-  const route = makeRoute(ADDRESS, idOf('alice'), START, { protocol: 'net', class: 'net', source: 'pub' })
+  const route = changeRoute(makeRoute(ADDRESS, idOf('alice'), START), {
+    protocol: 'net',
+    class: 'net',
+    source: 'pub',
+  })
   const { queue, tier, tie, turnAt, dueAt } = route
   const changed = changeRoute(
     route,
