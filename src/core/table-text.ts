@@ -159,6 +159,11 @@ export class TableReader {
   /** `path`: where the text lies, for messages. */
   constructor(private readonly path = '') {}
 
+  /** What comes next are peers and routes, unless it is the end. */
+  get isGiving(): boolean {
+    return this.phase === 'said' || this.phase === 'journal' || this.phase === 'routes'
+  }
+
   push(text: string): void {
     const part = this.length === 0 ? text.replace(/^\ufeff/, '') : text
     this.length += text.length

@@ -115,10 +115,13 @@ const RIDE_ALONG_MS: DurationMs = 25_000
 const RETRY_MAX_MS: DurationMs = 60_000
 /** Skipped entries that are named in the log; the rest is counted. */
 const MAX_NAMED = 5
-/** Entries that are read or written in one turn at most, and after how long a turn ends: then timers and sockets go first. */
+/**
+ * Entries that are read or written in one turn at most, and after how long a turn ends: then timers and sockets go first. What was
+ * begun is done first, and there may be a collection of garbage, which together take as long again.
+ */
 const SLICE_ENTRIES = 512
-const SLICE_MS: DurationMs = 2
-/** Entries that are handed to the state at once. */
+const SLICE_MS: DurationMs = 1
+/** Entries that are handed to the state at once, at most: one of the first, whose code is not compiled yet, takes as long. */
 const BATCH = 32
 /** Of one piece that is handed to the store, at least. */
 const PIECE_LENGTH = 65_536
@@ -184,15 +187,28 @@ export function startPersistence(options: PersistenceOptions): Persistence {
   /** Whether this turn has done enough, and the way to the next one. */
   const startPace = () => {
     let startedAt = clock.now()
+    let lookedAt = startedAt
     let count = 0
+    let batch = 1
     return {
+      /** How many entries to take at once: more while that takes no time, fewer when the clock has gone on meanwhile. */
+      batch: (): number => batch,
+      /** Other work begins, whose code may not be compiled yet. */
+      slowDown: (): void => {
+        batch = 1
+      },
       /** After waiting for the store. The count goes on, as a store may answer in the same turn. */
       restart: (): void => {
         startedAt = clock.now()
+        lookedAt = startedAt
       },
       isOver: (cost: number): boolean => {
         count += cost
-        const spentMs = clock.now() - startedAt
+        const now = clock.now()
+        if (now !== lookedAt) batch = Math.max(1, batch >> 1)
+        else if (cost > 0) batch = Math.min(2 * batch, BATCH)
+        lookedAt = now
+        const spentMs = now - startedAt
         // A clock that was set back says nothing; then the count alone ends the slice.
         return count >= SLICE_ENTRIES || spentMs >= SLICE_MS
       },
@@ -201,6 +217,7 @@ export function startPersistence(options: PersistenceOptions): Persistence {
           clock.setTimeout(resolve, 0)
         })
         startedAt = clock.now()
+        lookedAt = startedAt
         count = 0
       },
     }
@@ -454,7 +471,8 @@ export function startPersistence(options: PersistenceOptions): Persistence {
     const pace = startPace()
     try {
       for (;;) {
-        const step = reader.next(BATCH)
+        const { isGiving } = reader
+        const step = reader.next(isGiving ? pace.batch() : BATCH)
         if (step.kind === 'done') break
         if (step.kind === 'more') {
           const text = await source.next()
@@ -471,15 +489,27 @@ export function startPersistence(options: PersistenceOptions): Persistence {
           pace.restart()
           continue
         }
-        if (step.routes.length > 0 || step.peers.length > 0) take(step)
-        if (step.routes.length > 0 && !isUsable) {
-          isUsable = true
-          onUsable()
+        // Reading and taking in are as much work each, and the first time the code of each is compiled.
+        if (pace.isOver(step.lineCount)) {
+          await pace.rest()
+          if (closing) return { status: 'closed' }
         }
-        if (!pace.isOver(step.lineCount)) continue
+        if (!isGiving) pace.slowDown()
+        if (step.routes.length > 0 || step.peers.length > 0) take(step)
+        if (routeCount >= BATCH && !isUsable) {
+          isUsable = true
+          // The first decisions and dials have a turn of their own.
+          await pace.rest()
+          if (closing) return { status: 'closed' }
+          onUsable()
+          await pace.rest()
+          if (closing) return { status: 'closed' }
+        }
+        if (!pace.isOver(0)) continue
         await pace.rest()
         if (closing) return { status: 'closed' }
       }
+      if (routeCount > 0 && !isUsable) onUsable()
     } catch (error) {
       if (error instanceof ApplyError) throw error
       if (error instanceof StoredStateError) return await setAside(error)
@@ -529,7 +559,7 @@ export function startPersistence(options: PersistenceOptions): Persistence {
       for (let text = await source.next(); text !== null; text = await source.next()) {
         reader.push(text)
         pace.restart()
-        for (let count = reader.next(BATCH); count > 0; count = reader.next(BATCH))
+        for (let count = reader.next(pace.batch()); count > 0; count = reader.next(pace.batch()))
           if (pace.isOver(count)) await pace.rest()
         if (closing) break
       }

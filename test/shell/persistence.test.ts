@@ -792,3 +792,66 @@ test('persistence: close during an import applies nothing', async (t) => {
   t.equal(writes(), 0)
   t.end()
 })
+
+// ---- how it is read ---------------------------------------------------------------------------------------------------
+
+test('persistence: where each entry takes long, each is taken in by a turn of its own, and dialing waits for some', async (t) => {
+  const time = virtualClock(T0)
+  /** At which timer each slice came, and how many routes it had. */
+  const slices: { readonly turn: number; readonly count: number }[] = []
+  const usable: { readonly turn: number; readonly routeCount: number }[] = []
+  let state = initialState(DEFAULT_OPTIONS, T0)
+  const persistence = startPersistence({
+    files: memoryFiles(textOf(100)).files,
+    // As on a phone that has just started: whenever somebody looks at the clock, 2 ms have passed.
+    clock: {
+      ...time,
+      now: () => {
+        time.jump(2)
+        return time.now()
+      },
+    },
+    getState: () => state,
+    log: () => {},
+  })
+  const loading = persistence.load(
+    ({ routes, peers }) => {
+      slices.push({ turn: time.fired, count: routes.length })
+      state = reduce(state, { type: 'table/loaded', at: T0, routes, peers })
+    },
+    () => usable.push({ turn: time.fired, routeCount: state.routes.size }),
+  )
+  await time.advanceAsync(10_000)
+  t.equal((await loading).status, 'loaded')
+  t.equal(state.routes.size, new Set(snapshotOf(100).routes.map(({ address }) => address)).size)
+  t.deepEqual([...new Set(slices.map(({ count }) => count))], [1], 'one at a time')
+  t.equal(new Set(slices.map(({ turn }) => turn)).size, slices.length, 'each in a turn of its own')
+  t.equal(usable.length, 1)
+  t.ok((usable[0]?.routeCount ?? 0) > 10, `it is usable with ${usable[0]?.routeCount} routes`)
+  t.notOk(
+    slices.some(({ turn }) => turn === usable[0]?.turn),
+    'what follows from that has a turn of its own',
+  )
+  await persistence.close()
+  t.end()
+})
+
+test('persistence: a table of one route is usable when it is read', async (t) => {
+  const usable: number[] = []
+  let state = initialState(DEFAULT_OPTIONS, T0)
+  const persistence = startPersistence({
+    files: memoryFiles(textOf(1)).files,
+    clock: virtualClock(T0),
+    getState: () => state,
+    log: () => {},
+  })
+  await persistence.load(
+    ({ routes, peers }) => {
+      state = reduce(state, { type: 'table/loaded', at: T0, routes, peers })
+    },
+    () => usable.push(state.routes.size),
+  )
+  t.deepEqual(usable, [1])
+  await persistence.close()
+  t.end()
+})
