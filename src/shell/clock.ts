@@ -21,20 +21,39 @@ const MAX_TIMEOUT_MS = 2 ** 31 - 1
  * first, so it is asked whether this is Node.
  */
 const isNode = typeof process === 'object' && typeof process.versions?.node === 'string'
-const immediates = new WeakSet<object>()
 
-function soon(fn: () => void): unknown {
-  const timer = setImmediate(fn)
-  immediates.add(timer)
+/** What waits for a turn of its own, in order: Node would run all immediates that are set in one. */
+const waiting = new Set<{ readonly fn: () => void }>()
+let isAwaited = false
+
+function soon(fn: () => void): object {
+  const timer = { fn }
+  waiting.add(timer)
+  awaitTurn()
   return timer
+}
+
+function awaitTurn(): void {
+  if (isAwaited || waiting.size === 0) return
+  isAwaited = true
+  setImmediate(() => {
+    isAwaited = false
+    const [timer] = waiting
+    if (!timer) return
+    waiting.delete(timer)
+    try {
+      timer.fn()
+    } finally {
+      awaitTurn()
+    }
+  })
 }
 
 export const systemClock: Clock = {
   now: () => Date.now(),
   setTimeout: (fn, ms) => (isNode && ms <= 0 ? soon(fn) : setTimeout(fn, Math.min(Math.max(0, ms), MAX_TIMEOUT_MS))),
   clearTimeout: (timer) => {
-    if (immediates.has(timer as object)) clearImmediate(timer as ReturnType<typeof setImmediate>)
-    else clearTimeout(timer as ReturnType<typeof setTimeout>)
+    if (!waiting.delete(timer as { readonly fn: () => void })) clearTimeout(timer as ReturnType<typeof setTimeout>)
   },
   defer: (fn) => {
     Promise.resolve().then(fn)

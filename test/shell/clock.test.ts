@@ -29,6 +29,18 @@ test('between slices of long work timers and sockets come, however long a slice 
     t.deepEqual(others(slice), ['socket', 'timer'], `after the ${slice}`)
 })
 
+test('each has a turn of its own, in the order in which they were set', async (t) => {
+  const order: string[] = []
+  await nextTurn()
+  for (const name of ['first', 'second', 'third'])
+    systemClock.setTimeout(() => {
+      order.push(name)
+      setImmediate(() => order.push('socket'))
+    }, 0)
+  for (let turn = 0; turn < 6; turn++) await nextTurn()
+  t.deepEqual(order, ['first', 'socket', 'second', 'socket', 'third', 'socket'])
+})
+
 test('what was to come in the next turn and was cleared does not come', async (t) => {
   const fired: string[] = []
   const first = systemClock.setTimeout(() => fired.push('first'), 0)
