@@ -133,7 +133,14 @@ export class ErrorLog {
   static of(errors: readonly RouteError[], address: Address): ErrorLog {
     if (errors.length === 0) return ErrorLog.EMPTY
     const host = hostIn(address)
-    const made = errors.map((each) => complaintOf(each, host))
+    const made: Complaint[] = []
+    for (let i = 0; i < errors.length; i++) {
+      const each = errors[i] as RouteError
+      const last = errors[i - 1]
+      // A route mostly fails as it failed before.
+      const isSame = last?.message === each.message && last.code === each.code
+      made.push(isSame ? (made[i - 1] as Complaint) : complaintOf(each, host))
+    }
     const [first] = made
     const isUniform = first !== undefined && made.every((each) => each === first)
     return new ErrorLog(
