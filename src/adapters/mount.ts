@@ -368,7 +368,6 @@ function openDisk(
     return { close: () => Promise.resolve() }
   }
   const { nodeFiles, readLegacyTexts } = require('./node-files') as typeof import('./node-files')
-  const { importLegacy } = require('./import-legacy') as typeof import('./import-legacy')
   const say = (level: 'info' | 'warning' | 'error', message: string): void => {
     debug('%s: %s', level, message)
     sbot.emit?.(`log:${level}`, ['connection-manager', '', message])
@@ -378,7 +377,11 @@ function openDisk(
     clock: internal.clock,
     getState: () => internal.store.getState(),
     log: say,
-    importLegacy: async () => importLegacy(await readLegacyTexts(path, internal.clock)),
+    importLegacy: async () => {
+      // Needed once in the life of a table.
+      const { importLegacy } = require('./import-legacy') as typeof import('./import-legacy')
+      return importLegacy(await readLegacyTexts(path, internal.clock))
+    },
   })
   const unsubscribe = internal.store.subscribe((action, before, after) => {
     if (action.type !== 'table/loaded' && after.changedPeers.length > 0)
