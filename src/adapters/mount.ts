@@ -400,15 +400,19 @@ function openDisk(
   }
   internal.pause()
   internal.loadingBegins()
-  persistence
-    // Throws when the manager was closed meanwhile: then nothing of the unread table may be written over.
-    .load((slice) => internal.load(slice), usable)
-    .then(ready, (error) => {
-      say('error', `the stored table could not be loaded: ${errorInfo(error).message}`)
-      ready()
-    })
+  // Not in this turn, in which all other plugins begin too.
+  const timer = internal.clock.setTimeout(() => {
+    persistence
+      // Throws when the manager was closed meanwhile: then nothing of the unread table may be written over.
+      .load((slice) => internal.load(slice), usable)
+      .then(ready, (error) => {
+        say('error', `the stored table could not be loaded: ${errorInfo(error).message}`)
+        ready()
+      })
+  }, 0)
   return {
     close: () => {
+      internal.clock.clearTimeout(timer)
       unsubscribe()
       return persistence.close()
     },
