@@ -20,8 +20,8 @@ function run(args: readonly string[]): Promise<{ code: number | null; output: st
   })
 }
 
-test('npm start -- --seconds 14 ends by itself, with a summary and exit code 0', async (t) => {
-  const { code, output } = await run(['--seconds', '14'])
+test('npm start -- --seconds 20 ends by itself, with a summary and exit code 0', async (t) => {
+  const { code, output } = await run(['--seconds', '20'])
   t.equal(code, 0, 'exit code')
   t.match(output, /all messages reached every peer that could be reached: 5 peers/, 'the summary')
   t.match(output, /frank, who is blocked, got nothing and was refused/, 'the blocked peer')
