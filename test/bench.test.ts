@@ -145,7 +145,8 @@ test('bench: an hour with all slots taken and others waiting', (t) => {
   const before = clock.fired
   clock.advance(HOUR_MS)
   t.ok(clock.fired > before, 'it rotates')
-  t.ok(clock.fired - before <= 60, `at most 60 timers: ${clock.fired - before}`)
+  // Nobody has been dialed yet: the new ones are tried as fast as anybody has had his share.
+  t.ok(clock.fired - before <= 180, `at most 180 timers: ${clock.fired - before}`)
   manager.close()
   t.end()
 })

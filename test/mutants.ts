@@ -80,14 +80,14 @@ const MUTANTS: readonly Mutant[] = [
   {
     rule: 'slots: a dial that does not answer soon is no longer counted on',
     file: 'core/refusal.ts',
-    from: 'Math.ceil((deadlineAt - startedAt) / 6)',
+    from: 'Math.ceil((deadlineAt - startedAt) / (isHurried ? HURRIED_PART : HOPE_PART))',
     to: 'deadlineAt - startedAt',
   },
   {
     rule: 'slots: no more dials in flight than maxDialing',
     file: 'core/plan.ts',
-    from: 'Math.min(maxDialing - inFlight, sockets)',
-    to: 'Math.min(2 * maxDialing - inFlight, sockets)',
+    from: 'const lanes = maxDialing - begun - losers.length',
+    to: 'const lanes = 2 * maxDialing - begun - losers.length',
   },
   {
     rule: 'racing: local routes start 30 ms after the one before',
@@ -110,8 +110,8 @@ const MUTANTS: readonly Mutant[] = [
   {
     rule: 'rotation: one visit at a time',
     file: 'core/plan.ts',
-    from: 'connected < slotsMax(state.options, name) || begun > 0 || closing > 0',
-    to: 'connected < slotsMax(state.options, name)',
+    from: 'Math.max(ripeAt, hopeEndsAt(state, name, now))',
+    to: 'ripeAt',
   },
   {
     rule: 'rotation: who brings least makes room',
@@ -128,13 +128,13 @@ const MUTANTS: readonly Mutant[] = [
   {
     rule: 'rotation: a visit only once in a while',
     file: 'core/reducer.ts',
-    from: 'nextRotationAt: isVisit ? tx.at + Math.round(pauseMs) : nextRotationAt,',
+    from: 'nextRotationAt: isVisit && !isNewcomer ? tx.at + Math.round(spanMs * pace) : nextRotationAt,',
     to: 'nextRotationAt,',
   },
   {
     rule: 'rotation: feelers seldom',
     file: 'core/reducer.ts',
-    from: 'isSuccess ? feelerPauseMs / 4 : feelerPauseMs * FEELER_GROWTH',
+    from: 'isSuccess ? feelerPauseMs / 3 : feelerPauseMs * FEELER_GROWTH',
     to: 'feelerPauseMs',
   },
   {

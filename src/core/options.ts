@@ -91,7 +91,7 @@ export const DEFAULT_OPTIONS: Options = {
   visitMinMs: 3 * MINUTE,
   visitMaxMs: 2 * HOUR,
   visitStayMs: 12 * SECOND,
-  feelerMs: 13 * MINUTE,
+  feelerMs: 14 * MINUTE,
   transferGraceMs: 10 * SECOND,
   hostWindowMs: MINUTE,
   disconnectHoldMs: MINUTE,

@@ -20,7 +20,7 @@ import {
 } from './rank'
 import { changePeer } from './records'
 import { advance } from './reducer'
-import { dialsWanted, hopeEndsAt, isVouchedFor, whyNotDial } from './refusal'
+import { dialsWanted, hopeEndsAt, hopeWanesAt, isVouchedFor, whyNotDial } from './refusal'
 import {
   attemptsOf,
   CLOSING_TIMEOUT_MS,
@@ -57,8 +57,10 @@ import {
   type Held,
   held,
   isExempt,
+  isFeelerLane,
   leastWorth,
   mayRotateAt,
+  paceEndsAt,
   roomsInUse,
   tierOfHeld,
   visitors,
@@ -234,12 +236,20 @@ function planDialing(draft: Draft, peer: Peer): void {
     if (!isRequested && !hasSocketFor(draft, next.route, peer)) return
     const refused = isRequested ? null : whyNot(draft, next.route, idle, cause)
     // A visit to where most likely nobody is costs one dial, not one for each route.
-    const isVain = cause === 'schedule' && isFeeler(next.route) && isFull(state, next.route.class)
+    const isVain = cause === 'schedule' && isUnlikely(state, peer, next.route) && isFull(state, next.route.class)
     if (!refused || (refused.reason === 'slotsFull' && hasSlotIn(peer, next.route.class) && !isVain))
       return dial(draft, next.route, cause)
     // Put off past the race, so that this peer's timer does not come round at once.
     putOff(draft, next.route, { ...refused, until: Math.max(refused.until ?? 0, now + REFUSED_IN_RACE_MS) })
   }
+}
+
+/** Nobody was ever there, and the route that is dialed already has failed less often. */
+function isUnlikely(state: State, peer: Peer, route: Route): boolean {
+  if (isFeeler(route)) return true
+  if (route.lastConnectionTime > 0 || route.errorCount === 0) return false
+  const dialed = attemptsOf(peer.connection).map(({ address }) => state.routes.get(address))
+  return dialed.some((each) => each !== undefined && each.errorCount < route.errorCount)
 }
 
 function isFull(state: State, name: string): boolean {
@@ -258,11 +268,15 @@ function socketsLeft(draft: Draft, factor = MAX_SOCKETS_FACTOR): number {
   // While much is being taken in, dials go one by one: each peer more that connects has its own to send, and a phone that is
   // busy with what came first gets through neither. They are not stopped, or a trickle of messages could keep us alone.
   const maxDialing = state.isBusy ? 1 : state.options.maxDialing
-  const inFlight = state.attemptCount + draft.dials.length
+  const begun = state.attemptCount + draft.dials.length
   const lingering = state.lingering.filter((entry) => entry.until > now)
-  const sockets = factor * state.options.maxDialing - inFlight - lingering.length
+  const sockets = factor * state.options.maxDialing - begun - lingering.length
   if (sockets <= 0) for (const entry of lingering) wake(draft, entry.until)
-  return Math.min(maxDialing - inFlight, sockets)
+  // Who lost a race is in flight as well.
+  const losers = lingering.filter((entry) => entry.deadlineAt > now)
+  const lanes = maxDialing - begun - losers.length
+  if (lanes <= 0) for (const entry of losers) wake(draft, entry.deadlineAt)
+  return Math.min(lanes, sockets)
 }
 
 /** Notes that a route cannot be dialed before a time, so that the next plan does not come across it again. */
@@ -325,7 +339,7 @@ function wantedIn(draft: Draft, name: string): number {
   const planned = draft.slotsTaken.get(name) ?? 0
   const wanted = dialsWanted(state, name, now) - planned
   // A dial that does not answer soon is believed in less: then another one may begin.
-  if (wanted <= 0) wake(draft, hopeEndsAt(state, name, now))
+  if (wanted <= 0) wake(draft, hopeWanesAt(state, name, now))
   return wanted
 }
 
@@ -434,8 +448,12 @@ function* candidates(state: State, queue: string, turn: Turn, isWarm: boolean): 
   if (turn.kind === 'lane')
     for (const lane of [...lanes.slice(turn.index), ...lanes.slice(0, turn.index)])
       yield* walk(state, laneStart(lane), (route) => isInLane(route, lane))
-  const first = lanes[0]
-  if (first) yield* walk(state, laneStart(first), (route) => route.queue === queue)
+  // Whoever is close but was never there does not hold a slot that others would fill.
+  yield* eachOf(
+    state,
+    lanes.filter((lane) => !isFeelerLane(lane)),
+  )
+  yield* eachOf(state, lanes.filter(isFeelerLane))
 }
 
 /** By `isVouchedFor`, as far as a lane tells: what lies in the others need not be looked at. */
@@ -504,32 +522,28 @@ function planRotation(draft: Draft): void {
   const rooms = roomsInUse(state)
   const all = held(state)
   for (const name of openQueues(state.options).slice(1)) {
-    const { connected, dialing, closing } = occupancyOf(state, name)
-    const begun = dialing + (draft.slotsTaken.get(name) ?? 0)
-    if (connected < slotsMax(state.options, name) || begun > 0 || closing > 0) continue
+    const { connected, closing } = occupancyOf(state, name)
+    if (connected < slotsMax(state.options, name) || closing > 0) continue
+    if ((draft.slotsTaken.get(name) ?? 0) > 0) continue
     const present = all.filter(({ connection }) => connection.class === name)
     // Somebody is being hung up on: there will be room.
     if (present.some((each) => draft.taken.has(each.peer.id))) continue
-    let at = Number.POSITIVE_INFINITY
+    let ripeAt = Number.POSITIVE_INFINITY
     for (const each of present)
-      if (!isExempt(each) && !rooms.has(each.peer.id)) at = Math.min(at, mayRotateAt(each, state))
-    if (at === Number.POSITIVE_INFINITY) continue
-    at = Math.max(at, classState(state, name).nextRotationAt)
+      if (!isExempt(each) && !rooms.has(each.peer.id)) ripeAt = Math.min(ripeAt, mayRotateAt(each, state))
+    if (ripeAt === Number.POSITIVE_INFINITY) continue
+    // One at a time, as long as there is hope that the one before answers.
+    const at = Math.max(ripeAt, hopeEndsAt(state, name, now), paceEndsAt(state, name))
     const waiting = headOfWaiting(state, name)
-    if (at > now) {
-      const visitAt = firstVisitAt(state, name, { soonEnough: at })
-      if (visitAt !== null) wake(draft, Math.max(at, visitAt))
-      if (waiting) wake(draft, Math.max(at, waiting.dueAt))
+    const route = at > now ? null : nextVisit(draft, name)
+    if (route) {
+      dial(draft, route, 'schedule')
       continue
     }
-    const route = nextVisit(draft, name)
-    if (route) dial(draft, route, 'schedule')
-    else {
-      // Those whose turn has come and who were looked at in vain: something else has to happen first, or they were put off.
-      const visitAt = firstVisitAt(state, name, { after: now })
-      if (visitAt !== null) wake(draft, visitAt)
-      if (waiting) wake(draft, waiting.dueAt)
-    }
+    // Those whose turn has come and who were looked at in vain: something else has to happen first, or they were put off.
+    const visitAt = firstVisitAt(state, name, at > now ? { soonEnough: at } : { after: now })
+    if (visitAt !== null) wake(draft, Math.max(at, visitAt))
+    if (waiting) wake(draft, Math.max(at, waiting.dueAt))
   }
 }
 
@@ -540,17 +554,22 @@ function nextVisit(draft: Draft, name: string): Route | null {
     if (draft.taken.has(route.peer) || draft.deferred.has(route.address)) continue
     if (!mayVisit(draft, name)) return null
     const peer = state.peers.get(route.peer)
-    // A peer that is reached by another route is not lost: it has its turn.
-    if (!peer || (isLost(route) && routesOfPeer(state, peer).some(isGood))) continue
+    if (!peer || (isLost(route) && isBetterReached(state, peer, route))) continue
     const found = bestRoute(draft, peer, route, 'schedule', true)
     if (found) return found
   }
   return null
 }
 
-/** It worked when it was dialed last. */
-function isGood(route: Route): boolean {
-  return route.lastConnectionTime > 0 && route.errorCount === 0
+/**
+ * A peer that is reached by another route is not lost: it has its turn. And one that is, is looked for where it was, until
+ * that has failed as often as what never worked.
+ */
+function isBetterReached(state: State, peer: Peer, route: Route): boolean {
+  return routesOfPeer(state, peer).some(
+    ({ lastConnectionTime, errorCount }) =>
+      lastConnectionTime > 0 && (errorCount === 0 || (route.lastConnectionTime === 0 && errorCount < route.errorCount)),
+  )
 }
 
 /** It worked once, and failed when it was dialed last. */

@@ -169,6 +169,11 @@ export function isFeeler(route: Pick<RankKey, 'tier' | 'errorCount' | 'turnAt'>)
   return route.turnAt === 0 && (route.errorCount > 0 || route.tier === STRANGER_TIER)
 }
 
+/** Never dialed, and more than a stranger's word speaks for it: it may be worth much, and nobody knows yet. */
+export function isTrial(route: Pick<RankKey, 'tier' | 'errorCount' | 'turnAt'>): boolean {
+  return route.turnAt === 0 && !isFeeler(route)
+}
+
 /** Of one queue: four tiers, with or without a recent error, proven or not. */
 const LANES = 16
 

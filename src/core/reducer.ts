@@ -22,7 +22,7 @@ import {
 import { tieOf } from './hash'
 import { credit, noLater } from './merit'
 import { dialTimeout, slotsMax } from './options'
-import { isFeeler, isLow, STRANGER_TIER, tierOf, USER, worstRouteFirst } from './rank'
+import { isFeeler, isLow, isTrial, STRANGER_TIER, tierOf, USER, worstRouteFirst } from './rank'
 import { makePeer, makeRoute, type RouteChange } from './records'
 import { addToStats } from './stats'
 import { attemptsOf, IDLE, initialState, isHostShared, occupancyOf, type State, Transaction } from './table'
@@ -504,7 +504,8 @@ function linger(tx: Transaction, attempts: readonly Attempt[]): void {
   if (attempts.length === 0) return
   const until = tx.at + LINGER_MS
   const present = tx.root.lingering.filter((entry) => entry.until > tx.at)
-  tx.set({ lingering: [...present, ...attempts.map((attempt) => ({ attempt: attempt.id, until }))] })
+  const more = attempts.map(({ id, deadlineAt }) => ({ attempt: id, until, deadlineAt }))
+  tx.set({ lingering: [...present, ...more] })
 }
 
 function dialStarted(tx: Transaction, action: Extract<Action, { type: 'dial/started' }>): void {
@@ -536,7 +537,6 @@ function dialStarted(tx: Transaction, action: Extract<Action, { type: 'dial/star
   if (action.cause === 'schedule' && isTrackable(tx, route.class)) countDial(tx, route, isFirst)
 }
 
-const NEWCOMER_PACE = 1 / 4
 /** Where fewer visits than this bring anything, they come at longer intervals, up to so many times as long. */
 const GOOD_YIELD = 1 / 4
 const SLOWEST_PACE = 16
@@ -556,26 +556,68 @@ const FEELER_GROWTH = 1.07
 function feelerEnded(tx: Transaction, routeClass: string, isSuccess: boolean): void {
   if (!isTrackable(tx, routeClass)) return
   const { feelerPauseMs } = tx.classState(routeClass)
-  const next = isSuccess ? feelerPauseMs / 4 : feelerPauseMs * FEELER_GROWTH
+  const next = isSuccess ? feelerPauseMs / 3 : feelerPauseMs * FEELER_GROWTH
   tx.putClass(routeClass, { feelerPauseMs: Math.min(Math.max(next, FEELER_MIN_MS), tx.options.feelerMs) })
+}
+
+/**
+ * Who was never dialed may be worth much, and costs nobody his slot while he does not answer. A large stock is gone through
+ * within hours, a small one at leisure: a first visit says more when there has been time for something to gather. The
+ * shortest pause leaves sockets to others, as each dial in silence holds one for two minutes. Where nobody answers, the
+ * pauses grow: after a hundred in vain they are almost three times as long. That somebody answers and has nothing that we lack
+ * says much more: most likely all that there is comes to us already.
+ */
+const TRIALS_WITHIN_MS = 4 * 3_600_000
+const TRIAL_MIN_MS = 3_000
+const TRIAL_SLOW_MS = 10_000
+const TRIAL_MAX_MS = 600_000
+const TRIAL_GROWTH = 1.01
+const MAX_TRIALS_IN_VAIN = 1_000
+/** A visit that brought nothing, in dials without an answer. */
+const EMPTY_TRIAL = 25
+
+function trialPause(tx: Transaction, trialsInVain: number): number {
+  const stock = Math.max(1, tx.state.ready.size)
+  const pause = Math.min(Math.max(TRIALS_WITHIN_MS / stock, TRIAL_MIN_MS), TRIAL_SLOW_MS)
+  return Math.min(pause * TRIAL_GROWTH ** trialsInVain, TRIAL_MAX_MS)
+}
+
+function trialInVain(tx: Transaction, routeClass: string, weight = 1): void {
+  if (!isTrackable(tx, routeClass)) return
+  const { trialsInVain } = tx.classState(routeClass)
+  tx.putClass(routeClass, { trialsInVain: Math.min(trialsInVain + weight, MAX_TRIALS_IN_VAIN) })
+}
+
+/** One of those who were new has brought something: there may be more of them, and it need not be waited for until now. */
+function trialBrought(tx: Transaction, routeClass: string): void {
+  const { nextTrialAt } = tx.classState(routeClass)
+  tx.putClass(routeClass, { trialsInVain: 0, nextTrialAt: Math.min(nextTrialAt, tx.at + TRIAL_SLOW_MS) })
+}
+
+/** By a dial of the scheduler, and nobody was there before. */
+function isFirstVisit(tx: Transaction, connection: Connection): boolean {
+  if (connection.status !== 'connected' && connection.status !== 'closing') return false
+  if (connection.cause !== 'schedule' || connection.class === null || connection.address === null) return false
+  return (tx.route(connection.address)?.connectionCount ?? 0) <= 1
 }
 
 /** Counts a scheduled dial; one beyond the slots is a visit (visits.ts), and the next one has to wait. */
 function countDial(tx: Transaction, route: Route, isFirst: boolean): void {
   const { options } = tx
-  const { dialCount, visitYield, nextRotationAt, nextFeelerAt, feelerPauseMs } = tx.classState(route.class)
+  const { dialCount, visitYield, nextRotationAt, nextTrialAt, trialsInVain, nextFeelerAt, feelerPauseMs } =
+    tx.classState(route.class)
   const isVisit = isFirst && occupancyOf(tx.before, route.class).connected >= slotsMax(options, route.class)
   // No dice: which share of the span it is follows from the peer and the count, which nobody else knows.
   const share = ((route.tie + dialCount * 0x9e3779b1) >>> 0) / 2 ** 32
   const spanMs = options.rotationMinMs + share * (options.rotationMaxMs - options.rotationMinMs)
-  // Whoever was never tried may be worth much, and costs nobody his slot while it does not answer.
-  const isNewcomer = route.turnAt === 0 && route.errorCount === 0
+  const isNewcomer = isTrial(route)
   const pace = Math.min(Math.max(GOOD_YIELD / visitYield, 1), SLOWEST_PACE)
-  const pauseMs = spanMs * pace * (isNewcomer ? NEWCOMER_PACE : 1)
+  const around = 0.75 + share / 2
   tx.putClass(route.class, {
     dialCount: dialCount + 1,
-    nextRotationAt: isVisit ? tx.at + Math.round(pauseMs) : nextRotationAt,
-    nextFeelerAt: isVisit && isFeeler(route) ? tx.at + Math.round(feelerPauseMs * (0.75 + share / 2)) : nextFeelerAt,
+    nextRotationAt: isVisit && !isNewcomer ? tx.at + Math.round(spanMs * pace) : nextRotationAt,
+    nextTrialAt: isVisit && isNewcomer ? tx.at + Math.round(trialPause(tx, trialsInVain) * around) : nextTrialAt,
+    nextFeelerAt: isVisit && isFeeler(route) ? tx.at + Math.round(feelerPauseMs * around) : nextFeelerAt,
   })
 }
 
@@ -599,7 +641,10 @@ function dialFailed(tx: Transaction, action: Extract<Action, { type: 'dial/faile
   const { address } = attempt
   if (action.isGivenUp) linger(tx, [attempt])
   const tried = tx.route(address)
-  if (tried && isFeeler(tried) && attempt.cause === 'schedule') feelerEnded(tx, attempt.class, false)
+  if (tried && attempt.cause === 'schedule') {
+    if (isFeeler(tried)) feelerEnded(tx, attempt.class, false)
+    else if (isTrial(tried)) trialInVain(tx, attempt.class)
+  }
   const charged = chargeFailure(tx, address, action.error, action.jitter, attempt.startedAt)
   if (charged === 'route') countOutcome(tx, attempt.class, false)
   const request = tx.root.requests.get(peer.id)
@@ -638,6 +683,9 @@ function forgetGhost(tx: Transaction, address: Address): void {
 function transferred(tx: Transaction, id: FeedId, count: number): void {
   const peer = tx.peer(id)
   if (peer?.connection.status !== 'connected') return
+  const { class: routeClass } = peer.connection
+  if (routeClass !== null && tx.classState(routeClass).trialsInVain > 0 && isFirstVisit(tx, peer.connection))
+    trialBrought(tx, routeClass)
   tx.putPeer(peer, {
     merit: credit(peer.merit, tx.at, count),
     connection: { ...peer.connection, lastTransferAt: tx.at, isCaughtUp: false },
@@ -761,9 +809,15 @@ function connectionClosed(tx: Transaction, id: FeedId, jitter: Jitter): void {
   const since = connection.status === 'connected' ? connection.since : connection.connectedSince
   const lasted = Math.max(0, tx.at - since)
   const hasBrought = (peer.merit?.broughtAt ?? 0) >= since
-  // One that the other side ended at once was no visit.
-  if (connection.class !== null && connection.cause === 'schedule' && (hasBrought || lasted >= tx.options.visitStayMs))
-    countVisit(tx, connection.class, hasBrought)
+  // One that the other side ended at once was no visit; nor does the first of a peer, at a time that nobody chose, tell whether
+  // visits are well chosen.
+  if (connection.class !== null && connection.cause === 'schedule') {
+    const wasVisit = lasted >= tx.options.visitStayMs
+    if (!isFirstVisit(tx, connection)) {
+      if (hasBrought || wasVisit) countVisit(tx, connection.class, hasBrought)
+    } else if (hasBrought) countVisit(tx, connection.class, true)
+    else trialInVain(tx, connection.class, wasVisit ? EMPTY_TRIAL : 1)
+  }
   tx.putPeer(peer, { connection: IDLE, visitedAt: tx.at, merit: credit(peer.merit, tx.at, 0) })
   const route = connection.address === null ? undefined : tx.route(connection.address)
   if (route && connection.direction === 'outbound') {
@@ -872,7 +926,11 @@ function clockSetBack(tx: Transaction): void {
   tx.set({
     now: at,
     onlineAt: Math.min(tx.root.onlineAt, at),
-    lingering: tx.root.lingering.map((entry) => ({ ...entry, until: Math.min(entry.until, at + LINGER_MS) })),
+    lingering: tx.root.lingering.map((entry) => ({
+      ...entry,
+      until: Math.min(entry.until, at + LINGER_MS),
+      deadlineAt: Math.min(entry.deadlineAt, at + LINGER_MS),
+    })),
   })
   for (const peer of tx.state.peers.valuesArray()) {
     const connection = peer.connection
@@ -897,9 +955,10 @@ function clockSetBack(tx: Transaction): void {
   for (const layer of tx.root.layers.valuesArray())
     tx.putLayer({ ...layer, since: Math.min(layer.since, at), retryAt: Math.min(layer.retryAt, at) })
   for (const name of Object.keys(tx.root.classes)) {
-    const { nextRotationAt, nextFeelerAt } = tx.classState(name)
+    const { nextRotationAt, nextTrialAt, nextFeelerAt } = tx.classState(name)
     tx.putClass(name, {
       nextRotationAt: Math.min(nextRotationAt, at + tx.options.rotationMaxMs),
+      nextTrialAt: Math.min(nextTrialAt, at + tx.options.rotationMaxMs),
       nextFeelerAt: Math.min(nextFeelerAt, at + 2 * tx.options.feelerMs),
     })
   }

@@ -162,20 +162,33 @@ function hopefulDials(state: State, routeClass: string, now: EpochMs): EpochMs[]
     // Sorted by it: the others are connected.
     if (timerAt === Number.POSITIVE_INFINITY) break
     const until = Math.max(
-      ...attemptsOf(connection).map((each) => (each.class === routeClass ? each.startedAt + hopeMs(each) : 0)),
+      ...attemptsOf(connection).map((each) => (each.class === routeClass ? each.startedAt + hopeMs(state, each) : 0)),
     )
     if (until > now) found.push(until)
   }
   return found
 }
 
-/** Most dials that succeed do so within this part of what they are given. */
-function hopeMs({ startedAt, deadlineAt }: Attempt): number {
-  return Math.ceil((deadlineAt - startedAt) / 6)
+/**
+ * Most dials that succeed do so within this part of what they are given. After an interruption we are in a hurry, and most of
+ * those that we had are there: the few round trips that they take are all that is waited for before another begins.
+ */
+function hopeMs({ onlineAt }: State, { startedAt, deadlineAt }: Attempt): number {
+  const isHurried = startedAt - onlineAt < HURRIED_MS
+  return Math.ceil((deadlineAt - startedAt) / (isHurried ? HURRIED_PART : HOPE_PART))
+}
+
+const HOPE_PART = 6
+const HURRIED_PART = 20
+const HURRIED_MS = 5_000
+
+/** Until when somebody is still counted on to answer in a class; 0 if nobody is. */
+export function hopeEndsAt(state: State, routeClass: string, now: EpochMs): EpochMs {
+  return Math.max(...hopefulDials(state, routeClass, now), 0)
 }
 
 /** When the next dial in flight of a class is no longer counted on, so that another may begin; Infinity if none will. */
-export function hopeEndsAt(state: State, routeClass: string, now: EpochMs): EpochMs {
+export function hopeWanesAt(state: State, routeClass: string, now: EpochMs): EpochMs {
   if (freeSlots(state, routeClass) <= 0) return Number.POSITIVE_INFINITY
   return Math.min(...hopefulDials(state, routeClass, now), Number.POSITIVE_INFINITY)
 }

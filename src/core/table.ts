@@ -68,7 +68,7 @@ export interface State {
   /** Dials in flight that still count, over all peers. */
   readonly attemptCount: number
   /** Dials that were given up and still hold a socket: attempt and the time after which we stop believing in it. */
-  readonly lingering: readonly { readonly attempt: number; readonly until: EpochMs }[]
+  readonly lingering: readonly Lingering[]
   /** How many LOW routes there are: whether anything can make room in a full table. */
   readonly lowCount: number
   /** Time of the last action. */
@@ -78,6 +78,15 @@ export interface State {
 }
 
 export { IDLE }
+/** A dial that nobody waits for any more, and that may hold a socket. */
+export interface Lingering {
+  readonly attempt: number
+  /** When its socket is believed to be gone, unless we are told before. */
+  readonly until: EpochMs
+  /** Until then it is in flight like any other: it may have lost a race to another route of its peer. */
+  readonly deadlineAt: EpochMs
+}
+
 /** A close that was never confirmed is taken for done after this long: muxrpc confirms within milliseconds. */
 export const CLOSING_TIMEOUT_MS = 5_000
 /** At most this many routes of one peer are dialed at once (go-libp2p: 4 is past the point of gain). */
@@ -88,6 +97,8 @@ export const NEW_CLASS: ClassState = {
   dialCount: 0,
   visitYield: 0.5,
   nextRotationAt: 0,
+  nextTrialAt: 0,
+  trialsInVain: 0,
   nextFeelerAt: 0,
   feelerPauseMs: 60_000,
 }

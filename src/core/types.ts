@@ -265,6 +265,10 @@ export interface ClassState {
   readonly visitYield: number
   /** No visit by rotation before this. */
   readonly nextRotationAt: EpochMs
+  /** While the class is full, no dial before this to a route that was never dialed. */
+  readonly nextTrialAt: EpochMs
+  /** Of these, how many in a row failed. */
+  readonly trialsInVain: number
   /** While the class is full, no dial before this to a route that nothing speaks for. */
   readonly nextFeelerAt: EpochMs
   /** Between two of these; shorter while they succeed. */

@@ -3,7 +3,7 @@
  * the state alone; what becomes of them is decided in plan.ts.
  */
 import { isStranger, rateAt } from './merit'
-import { isFeeler, isInLane, type Lane, laneEnd, laneOf, laneStart, lanesOf, STRANGER_TIER } from './rank'
+import { isFeeler, isInLane, isTrial, type Lane, laneEnd, laneOf, laneStart, lanesOf, STRANGER_TIER } from './rank'
 import { attemptsOf, NEW_CLASS, queueStart, type State } from './table'
 import { byText } from './tree'
 import type { ClassState, Connected, EpochMs, FeedId, Peer, RankKey, Route } from './types'
@@ -91,9 +91,9 @@ export function classState(state: State, name: string): ClassState {
 }
 
 /**
- * When the first turn comes among the ready routes of a full class, or the first one after a time; null where there is none.
- * `soonEnough`: any that comes by then will do, as it is not waited for: this is asked after each event, and most lanes
- * need not be looked at then.
+ * When the next visit may be in a full class: the first among the ready routes, or the first one after a time; null where
+ * there is none. `soonEnough`: any that comes by then will do, as it is not waited for: this is asked after each event, and
+ * most lanes need not be looked at then.
  */
 export function firstVisitAt(
   state: State,
@@ -112,47 +112,78 @@ export function firstVisitAt(
   }
 }
 
-export function headOfLane(state: State, lane: Lane): Route | null {
+/** Before this, nobody is visited in a full class: neither who was there before nor who is new. */
+export function paceEndsAt(state: State, name: string): EpochMs {
+  const { nextRotationAt, nextTrialAt } = classState(state, name)
+  if (nextTrialAt >= nextRotationAt) return nextRotationAt
+  const hasTrials = lanesOf(name).some((lane) => isTrialLane(lane) && headOfLane(state, lane) !== null)
+  return hasTrials ? nextTrialAt : nextRotationAt
+}
+
+function headOfLane(state: State, lane: Lane): Route | null {
   const head = state.ready.nextHigherPair(laneStart(lane))?.[1]
   return head && isInLane(head, lane) ? head : null
 }
 
 /** When it may be dialed although all slots are full. */
 export function visitAtOf(state: State, route: Route): EpochMs {
-  if (isFeeler(route)) return classState(state, route.class).nextFeelerAt
-  return route.errorCount > 0 ? 0 : route.turnAt
+  const { nextRotationAt, nextTrialAt, nextFeelerAt } = classState(state, route.class)
+  if (isTrial(route)) return nextTrialAt
+  if (isFeeler(route)) return Math.max(nextRotationAt, nextFeelerAt)
+  return route.errorCount > 0 ? nextRotationAt : Math.max(nextRotationAt, route.turnAt)
 }
 
 /**
- * Whom to visit now, best first: by turns those whose turn came first, and those who are new or were lost. Long: whoever
- * asks stops when he has seen enough.
+ * Whom to visit now, best first: by turns those whose turn came first, and those who were lost; then those who are new. Long:
+ * whoever asks stops when he has seen enough.
  */
 export function* visitors(state: State, name: string, now: EpochMs): Generator<Route> {
   const lanes = lanesOf(name).filter((lane) => {
     const head = headOfLane(state, lane)
     return head !== null && visitAtOf(state, head) <= now
   })
-  const { dialCount, nextFeelerAt } = classState(state, name)
+  const { dialCount } = classState(state, name)
   const regular = lanes.filter((lane) => lane.isProven && !lane.hasError)
   const lost = lanes.filter((lane) => lane.isProven && lane.hasError)
-  const fresh = lanes.filter((lane) => !lane.isProven && !isFeelerLane(lane))
-  const doubtful = nextFeelerAt <= now ? lanes.filter(isFeelerLane) : []
-  // Every fourth one goes to the closest there are, the others to all by turns.
-  const feelers = dialCount % 4 === 0 ? doubtful : rotated(doubtful, dialCount)
-  const others = dialCount % 4 < 2 ? [lost, fresh] : [fresh, lost]
-  const order = dialCount % 2 === 0 ? [regular, ...others] : [...others, regular]
-  for (const group of [feelers, ...order])
+  const fresh = lanes.filter(isTrialLane)
+  const doubtful = lanes.filter(isFeelerLane)
+  // Who is close is always ready to be looked for again: every other time it is the turn of the others.
+  const missed = dialCount % 4 === 1 ? lost : rotated(lost, dialCount >> 2)
+  const order = dialCount % 2 === 0 ? [regular, missed] : [missed, regular]
+  yield* feelers(state, doubtful, dialCount)
+  // Those who are new have a pace of their own, so that they take nobody's turn.
+  for (const group of [...order, fresh])
     for (const route of group === regular ? earliestOf(state, group) : eachOf(state, group)) {
       if (group === regular && route.turnAt > now) break
       yield route
     }
 }
 
+/**
+ * Every fourth one goes to the closest there are, the others to whom we know of, whoever failed longest ago, and to strangers
+ * by turns.
+ */
+function* feelers(state: State, lanes: readonly Lane[], dialCount: number): Generator<Route> {
+  const turn = dialCount % 4 === 0 ? lanes : rotated(lanes, dialCount)
+  const [first] = turn
+  if (turn !== lanes && first && first.tier !== STRANGER_TIER)
+    yield* earliestOf(
+      state,
+      lanes.filter(({ tier }) => tier !== STRANGER_TIER),
+      ({ lastErrorTime }) => lastErrorTime,
+    )
+  yield* eachOf(state, turn)
+}
+
 export function isFeelerLane(lane: Lane): boolean {
   return !lane.isProven && (lane.hasError || lane.tier === STRANGER_TIER)
 }
 
-export function rotated<T>(list: readonly T[], by: number): T[] {
+export function isTrialLane(lane: Lane): boolean {
+  return !lane.isProven && !isFeelerLane(lane)
+}
+
+function rotated<T>(list: readonly T[], by: number): T[] {
   const at = list.length > 0 ? by % list.length : 0
   return [...list.slice(at), ...list.slice(0, at)]
 }
@@ -161,15 +192,19 @@ export function* eachOf(state: State, lanes: readonly Lane[]): Generator<Route> 
   for (const lane of lanes) yield* walk(state, laneStart(lane), (route) => isInLane(route, lane))
 }
 
-/** The routes of several lanes in the order of their turns. */
-export function* earliestOf(state: State, lanes: readonly Lane[]): Generator<Route> {
+/** The routes of several lanes in the order of their turns, or of another time that each lane is in order of. */
+export function* earliestOf(
+  state: State,
+  lanes: readonly Lane[],
+  timeOf: (route: Route) => EpochMs = ({ turnAt }) => turnAt,
+): Generator<Route> {
   const walks = lanes.map((lane) => walk(state, laneStart(lane), (route) => isInLane(route, lane)))
   const heads = walks.map((each) => each.next())
   for (;;) {
     let best = -1
     for (const [i, head] of heads.entries()) {
       const other = best < 0 ? undefined : heads[best]
-      if (!head.done && (!other || other.done || head.value.turnAt < other.value.turnAt)) best = i
+      if (!head.done && (!other || other.done || timeOf(head.value) < timeOf(other.value))) best = i
     }
     const head = heads[best]
     if (!head || head.done) return

@@ -1,7 +1,7 @@
 /** DESIGN 4, "Bans". That the stack's `auth` hook refuses a banned peer is the shell's part. */
 import test = require('tape')
 
-import { DAY, HOUR, idOf, MINUTE, serialise, slots, stored, storedPeer, World } from '../support/builders'
+import { DAY, HOUR, idOf, MINUTE, SECOND, serialise, slots, stored, storedPeer, World } from '../support/builders'
 
 const closeReason = (world: World, name: string): unknown => {
   const connection = world.state.peers.get(idOf(name))?.connection
@@ -54,7 +54,11 @@ test('dials to a banned peer are cut, all of a race, and nobody is blamed', (t) 
   t.equal(world.state.requests.size, 0)
   t.equal(world.state.lingering.length, 2, 'their sockets are still counted')
   t.deepEqual([world.route('alice').errorCount, world.route('alice/net2').errorCount], [0, 1])
-  t.deepEqual(world.settle(), ['dial bob'], 'the slot is free, and so are the sockets')
+  t.deepEqual(
+    world.elapse(10 * SECOND),
+    [{ at: 10 * SECOND + 250, effect: 'dial bob' }],
+    'the slot is free, and when they would have been given up there is a lane',
+  )
   t.end()
 })
 

@@ -276,7 +276,7 @@ function replaced(tree: Tree<Peer, undefined>, old: Peer, other: Peer): Tree<Pee
     copy.set(other, undefined)
   })
 }
-const lingerer = (until: number) => ({ attempt: 1, until })
+const lingerer = (until: number) => ({ attempt: 1, until, deadlineAt: START })
 const cleared = <K, V>(tree: Tree<K, V>): Tree<K, V> => changed(tree, (copy) => copy.clear())
 
 function withRequest(state: State, name: string, tried: readonly string[] = []): State {

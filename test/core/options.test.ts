@@ -60,7 +60,7 @@ test('the defaults are those of DESIGN 4', (t) => {
     visitMinMs: 3 * MINUTE,
     visitMaxMs: 2 * HOUR,
     visitStayMs: 12 * SECOND,
-    feelerMs: 13 * MINUTE,
+    feelerMs: 14 * MINUTE,
     transferGraceMs: 10 * SECOND,
     hostWindowMs: MINUTE,
     disconnectHoldMs: MINUTE,

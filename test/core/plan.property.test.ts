@@ -11,10 +11,10 @@ import test = require('tape')
 import type { Action } from '../../src/core/actions'
 import { checkInvariants } from '../../src/core/invariants'
 import { isEmptyPlan, plan } from '../../src/core/plan'
-import { isFeeler } from '../../src/core/rank'
+import { isFeeler, isTrial } from '../../src/core/rank'
 import { changePeer } from '../../src/core/records'
 import { advance, initialState, reduce, replay } from '../../src/core/reducer'
-import { dialsWanted, whyNotDial } from '../../src/core/refusal'
+import { dialsWanted, hopeEndsAt, whyNotDial } from '../../src/core/refusal'
 import { attemptsOf, occupancyOf, type State } from '../../src/core/table'
 import type { Dial, Peer, Plan, Route } from '../../src/core/types'
 import { narrowOptions, perform, type Step, showStep, steps } from '../support/arbitraries'
@@ -90,14 +90,19 @@ function isRipe(state: State, now: number, peer: Peer, routeClass: string): bool
 
 /** Why the plan may not dial this route beyond the slots of its class, or null: a visit, alone, to one whose turn it is. */
 function whyNoVisit(state: State, now: number, route: Route, made: Plan): string | null {
-  const { connected, dialing, closing } = occupancyOf(state, route.class)
+  const { connected, closing } = occupancyOf(state, route.class)
   const known = Object.hasOwn(state.classes, route.class) ? state.classes[route.class] : undefined
   const beside = made.dials.filter((other) => state.routes.get(other.address)?.class === route.class).length - 1
   if (connected < (state.options.maxByType[route.class] ?? 0)) return 'a slot is about to be free'
-  if (dialing + beside > 0) return `${dialing} + ${beside} others are being dialed`
+  if (beside > 0) return `${beside} others are being dialed`
+  if (hopeEndsAt(state, route.class, now) > now) return 'another is counted on to answer'
   if (closing > 0) return 'somebody is going'
   if (state.isBusy) return 'much is being taken in'
-  if ((known?.nextRotationAt ?? 0) > now) return 'the last visit was a moment ago'
+  if (!isTrial(route) && (known?.nextRotationAt ?? 0) > now) return 'the last visit was a moment ago'
+  // By a route that was never dialed a peer may be visited whose turn it is for another route.
+  const isNew = (state.peers.get(route.peer)?.routes ?? []).every((each) => isTrial(state.routes.get(each) ?? route))
+  const newAt = isNew ? (known?.nextTrialAt ?? 0) : Math.min(known?.nextTrialAt ?? 0, known?.nextRotationAt ?? 0)
+  if (isTrial(route) && newAt > now) return 'another new one was dialed a moment ago'
   if (isFeeler(route) && (known?.nextFeelerAt ?? 0) > now) return 'the last feeler was a moment ago'
   if (route.errorCount === 0 && route.turnAt > now) return 'its turn has not come'
   if (![...state.active.keys()].some((peer) => isRipe(state, now, peer, route.class))) return 'nobody could make room'
@@ -167,8 +172,8 @@ test('slots hold: never more dials than wanted, never more connections kept than
           })
           const { connected, dialing, closing } = occupancyOf(state, name)
           const free = (state.options.maxByType[name] ?? 0) - connected - closing
-          // A visit goes beyond the slots, alone.
-          const isVisit = free <= 0 && dialing === 0 && peers.length === 1
+          // A visit goes beyond the slots, as long as nobody else is counted on to answer.
+          const isVisit = free <= 0 && hopeEndsAt(state, name, now) <= now && peers.length === 1
           const isWithin = peers.length === 0 || isVisit || peers.length <= dialsWanted(state, name, now)
           must(isWithin, `${dialing} + ${peers.length} dials of ${name} for ${free} free slots`)
         }
@@ -282,7 +287,7 @@ test('a clock that goes back changes no count and makes no pause longer than its
     const withoutTimes = (state: State) =>
       JSON.parse(
         JSON.stringify(parts(state), (key, value: unknown) =>
-          key === 'nextRotationAt' || key === 'nextFeelerAt' ? 0 : value,
+          key === 'nextRotationAt' || key === 'nextTrialAt' || key === 'nextFeelerAt' ? 0 : value,
         ),
       ) as unknown
     must(isDeepStrictEqual(withoutTimes(after), withoutTimes(before)), 'a count has changed')

@@ -386,3 +386,43 @@ test('a request that is dropped while its dial is under way leaves an ordinary d
   t.deepEqual(dials(world.elapse(9 * SECOND)), [], 'whose race respects the pauses')
   t.end()
 })
+
+test('who lost a race is in flight for as long as any other, and no more is dialed than may be at once', (t) => {
+  const world = World.started({ ...slots({ net: 9 }), maxDialing: 2 })
+  world.load(['a', 'a/net2'].map((label, i) => stored(label, { errorCount: i })))
+  world.elapse(300)
+  t.deepEqual(world.inFlight(), ['a', 'a/net2'])
+  world.connect('a/net2')
+  world.addAll(['b', 'c'])
+  const begun = world.settle()
+  t.equal(begun.length, 1, 'one lane is free')
+  const [name = ''] = world.inFlight()
+  t.deepEqual(dials(world.elapse(10 * SECOND - 301)), [])
+  t.deepEqual(dials(world.elapse(1)), [[10 * SECOND, `dial ${name === 'b' ? 'c' : 'b'}`]], 'when the loser is given up')
+  t.end()
+})
+
+test('while all slots are full a route that never worked is not raced against one that has failed less often', (t) => {
+  const raced = (worked: number, never: number): [number, string][] => {
+    const world = World.started(slots({ net: 1 }))
+    world.add('alice')
+    world.settle()
+    world.connect('alice')
+    world.dispatch({ type: 'connection/caughtUp', peer: idOf('alice') })
+    world.load([
+      stored('a', { errorCount: worked, lastConnectionTime: world.now - DAY, connectionCount: 1 }),
+      stored('a/net2', { errorCount: never, lastErrorTime: world.now - DAY }),
+    ])
+    return dials(world.elapse(15 * SECOND)).map(([at, effect]) => [at - 12 * SECOND, effect])
+  }
+  t.deepEqual(raced(1, 2), [[0, 'dial a']])
+  t.deepEqual(
+    raced(3, 2),
+    [
+      [0, 'dial a'],
+      [250, 'dial a/net2'],
+    ],
+    'he may be somewhere else by now',
+  )
+  t.end()
+})

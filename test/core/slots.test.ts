@@ -159,6 +159,32 @@ test('a dial that has not answered within a sixth of its time is counted on no m
   t.end()
 })
 
+test('after an interruption a dial is counted on for a twentieth of its time only, for five seconds', (t) => {
+  const begun = (afterMs: number): number | undefined => {
+    const world = World.started(slots({ net: 1 }))
+    world.dispatch({ type: 'environment/online' })
+    world.now += afterMs
+    world.addAll(people(12))
+    t.equal(world.settle().length, 2)
+    return world.elapse(2 * SECOND)[0]?.at
+  }
+  t.equal(begun(SECOND), SECOND + 500)
+  t.equal(begun(5 * SECOND - 1), 5 * SECOND - 1 + 500)
+  t.equal(begun(5 * SECOND), 5 * SECOND + 1_667)
+  t.end()
+})
+
+test('a free slot goes to a peer that may be there before it goes to a closer one that never was', (t) => {
+  const world = World.started({ ...slots({ net: 1 }), maxDialing: 1 })
+  world.load([stored('friend', { errorCount: 3, lastErrorTime: START - DAY })])
+  world.dispatch({ type: 'peer/prioritised', peer: idOf('friend'), priority: 'HIGH' })
+  world.add('pub')
+  t.deepEqual(world.settle(), ['dial pub'])
+  world.fail('pub')
+  t.deepEqual(world.settle(), ['dial friend'], 'but he does not wait for more than that')
+  t.end()
+})
+
 test('however many are silent, dials that nobody counts on any more take their place among maxDialing', (t) => {
   const world = World.started({ ...slots({ net: 1 }), maxDialing: 3 })
   world.addAll(people(12))
