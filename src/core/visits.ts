@@ -102,14 +102,15 @@ export function firstVisitAt(
 ): EpochMs | null {
   let first: EpochMs | null = null
   let from: RankKey = queueStart(name)
-  for (;;) {
+  for (let count = 0; count < lanesOf(name).length; count++) {
     const head = state.ready.nextHigherPair(from)?.[1]
-    if (head?.queue !== name) return first
+    if (head?.queue !== name) break
     const at = visitAtOf(state, head)
     if (at > after) first = Math.min(first ?? at, at)
-    if (first !== null && first <= soonEnough) return first
+    if (first !== null && first <= soonEnough) break
     from = laneEnd(laneOf(head))
   }
+  return first
 }
 
 /** Before this, nobody is visited in a full class: neither who was there before nor who is new. */

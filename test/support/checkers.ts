@@ -488,16 +488,16 @@ export const slots: CheckerFactory = (world, report) => {
     const free = book.max(dial.class) - taken
     if (free < 0)
       report(`${book.host.name} dials ${name} by ${dial.class} with ${taken} of ${book.max(dial.class)} slots taken`)
-    else if (free === 0 && rivals.length > 0)
-      report(
-        `${book.host.name} visits ${name} beside ${rivals.length} dials with all ${taken} ${dial.class} slots taken`,
-      )
     // A dial that has been in flight for longer than most that succeed is not counted on.
     const isYoung = (each: Dial): boolean => Math.max(dial.t - each.t, dial.wallAt - each.wallAt) < hopeMs(each.class)
     // Nor is one more route of a peer that has been dialed for that long: it goes on with the race, and takes nobody's turn.
     const hopeful = rivals.filter(
       (each) => isYoung(each) && rivals.every((other) => other.peer !== each.peer || isYoung(other)),
     )
+    if (free === 0 && hopeful.length > 0)
+      report(
+        `${book.host.name} visits ${name} beside ${hopeful.length} dials with all ${taken} ${dial.class} slots taken`,
+      )
     const peers = new Set(hopeful.map((each) => each.peer)).size + 1
     if (free > 0 && peers > 2 * free + 2)
       report(`${book.host.name} dials ${peers} peers for ${free} free ${dial.class} slots`)
@@ -726,26 +726,35 @@ export const backoff: CheckerFactory = (world, report) => {
 }
 
 const HOLD_MS = MINUTE
-/** After a visit to a route that was never tried the next one may come after a quarter of the pause. */
-const NEWCOMER_PACE = 1 / 4
+/** Between two routes that were never tried, at the least: a quarter less than three seconds. */
+const TRIAL_MIN_MS = 2_250
 
 /** Whoever was made to leave is not taken back at once, and visits keep their pace. */
 export const pace: CheckerFactory = (world, report) => {
   const ledger = ledgerOf(world)
   const left = new Map<string, { readonly t: number; readonly wallAt: number; readonly why: string }>()
-  const visited = new Map<string, { readonly t: number; readonly wallAt: number; readonly isNewcomer: boolean }>()
+  const visited = new Map<string, { readonly t: number; readonly wallAt: number }>()
+  /** Peers that somebody was connected with, in either direction. */
+  const met = new Set<string>()
+  /** What speeds a visit goes by; null where the outside cannot tell. */
+  const kindOf = (book: Book, { peer, address, view }: Dial): 'regular' | 'trial' | null => {
+    const isProven = book.routes.get(address)?.isProven === true
+    if (isProven || (view && view.errorCount > 0)) return 'regular'
+    return !met.has(`${book.host.id} ${peer}`) && view?.priority !== 'LOW' ? 'trial' : null
+  }
   /** A dial in a class all of whose slots are taken, unless it is a further route of a peer that is being dialed. */
   const judgeVisit = (book: Book, dial: Dial): void => {
     if (book.slotsTaken(dial.class).length < book.max(dial.class) || book.max(dial.class) === 0) return
     if (book.inFlight().some((each) => each !== dial && each.peer === dial.peer)) return
-    const { t, wallAt, view } = dial
-    const key = `${book.host.id} ${dial.class}`
+    const kind = kindOf(book, dial)
+    if (!kind) return
+    const { t, wallAt } = dial
+    const key = `${book.host.id} ${dial.class} ${kind}`
     const before = visited.get(key)
-    const isNewcomer = view?.errorCount === 0 && book.routes.get(dial.address)?.isProven === false
-    visited.set(key, { t, wallAt, isNewcomer })
+    visited.set(key, { t, wallAt })
     if (!before) return
     const ms = Math.max(t - before.t, wallAt - before.wallAt)
-    const dueMs = book.rotationMinMs * (before.isNewcomer ? NEWCOMER_PACE : 1)
+    const dueMs = kind === 'trial' ? TRIAL_MIN_MS : book.rotationMinMs
     if (ms < dueMs - SLACK_MS)
       report(`${book.host.name} visits ${dial.class} peers again after ${ms} ms, at least ${dueMs} are due`)
   }
@@ -762,6 +771,7 @@ export const pace: CheckerFactory = (world, report) => {
         if (view)
           left.set(`${event.host.id} ${peer}`, { t: world.t, wallAt: event.host.clock.now(), why: 'disconnect' })
       }
+      if (event.type === 'change' && event.change.type === 'connected') met.add(`${event.host.id} ${event.change.peer}`)
       if (event.type === 'change' && event.change.type === 'disconnected') {
         const { peer, reason } = event.change
         const now = { t: world.t, wallAt: event.host.clock.now() }
@@ -791,9 +801,9 @@ function dialTimeout(routeClass: string): number {
   return (limits[routeClass] ?? 10) * SECOND + 2 * SECOND
 }
 
-/** How long a dial is certainly counted on: a sixth of its time, but for what the clocks may differ. */
+/** How long a dial is certainly counted on: a twentieth of its time, as after an interruption, but for what the clocks may differ. */
 function hopeMs(routeClass: string): number {
-  return (dialTimeout(routeClass) - 2 * SECOND) / 6 - 100
+  return (dialTimeout(routeClass) - 2 * SECOND) / 20 - 100
 }
 
 /** Every attempt has exactly one outcome in `changes()`, in time, unless it was abandoned; and no dial goes unannounced. */
