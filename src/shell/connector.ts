@@ -43,7 +43,7 @@ interface InFlight {
 }
 
 export interface Connector {
-  /** Of the dials, at least one, and no further ones once `isOver`: false if some are left. */
+  /** Of the dials, at least one and all that somebody asked for, and no further ones once `isOver`: false if some are left. */
   begin(plan: Plan, isOver: () => boolean): boolean
   /** A connection that we did not dial: inbound, or opened by another module. */
   accept(peer: FeedId, connection: unknown, direction: Direction, address: Address | null): void
@@ -361,8 +361,10 @@ export function createConnector(options: {
       if (plan.deferrals.length > 0)
         store.dispatch({ type: 'routes/deferred', at: clock.now(), deferrals: plan.deferrals })
       for (let i = 0; i < plan.dials.length; i++) {
-        if (i > 0 && isOver()) return false
-        dial(plan.dials[i] as Dial)
+        const next = plan.dials[i] as Dial
+        // Whoever asked for a dial waits for it.
+        if (i > 0 && next.cause !== 'request' && isOver()) return false
+        dial(next)
       }
       return true
     },

@@ -64,7 +64,8 @@ export function startScheduler(options: {
     const next = plan(store.getState(), at)
     // The first plans and dials take many times as long as later ones, as their code is not compiled yet.
     const isOver = (): boolean => clock.now() - now >= SLICE_MS
-    if (!isEmptyPlan(next) && !wasSlow && isOver()) {
+    const isAskedFor = next.dials.some(({ cause }) => cause === 'request')
+    if (!isEmptyPlan(next) && !isAskedFor && !wasSlow && isOver()) {
       wasSlow = true
       return waitForNextTurn()
     }
