@@ -360,13 +360,13 @@ export function createConnector(options: {
       }
       if (plan.deferrals.length > 0)
         store.dispatch({ type: 'routes/deferred', at: clock.now(), deferrals: plan.deferrals })
-      for (let i = 0; i < plan.dials.length; i++) {
-        const next = plan.dials[i] as Dial
+      let isWhole = true
+      for (const [i, each] of plan.dials.entries()) {
         // Whoever asked for a dial waits for it.
-        if (i > 0 && next.cause !== 'request' && isOver()) return false
-        dial(next)
+        if (i === 0 || each.cause === 'request' || !isOver()) dial(each)
+        else isWhole = false
       }
-      return true
+      return isWhole
     },
     accept: (peer, given, direction, address) => {
       const connection = asClosable(given)

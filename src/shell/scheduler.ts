@@ -30,7 +30,7 @@ export function startScheduler(options: {
   readonly clock: Clock
   /**
    * Turns a plan into attempts and hang-ups; has dispatched the actions of what it began when it returns. May leave out further
-   * dials once `isOver` says that the turn was long enough, and returns false then.
+   * dials, but none that was asked for, once `isOver` says that the turn was long enough, and returns false then.
    */
   // biome-ignore lint/suspicious/noConfusingVoidType: one that always begins all returns nothing
   readonly begin: (plan: Plan, isOver: () => boolean) => boolean | void

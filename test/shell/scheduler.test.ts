@@ -396,6 +396,24 @@ test('where plans and dials take long, each turn begins one dial and gives way',
   t.end()
 })
 
+test('what was asked for is dialed in the same turn, however long that takes', async (t) => {
+  const { clock, settle } = slowClock()
+  const dialed: string[] = []
+  const manager = createManager({
+    connectToPeer: (address: string): void => void dialed.push(address),
+    clock,
+    maxByType: { net: 3 },
+  })
+  for (const { address } of [alice, bob, carol, dave]) manager.peer.addRoute({ address })
+  const asked = [alice, bob, carol].map(({ address }) => manager.peer.connect({ address }).catch(() => 'closed'))
+  await Promise.resolve()
+  settle()
+  t.deepEqual(dialed.sort(), [alice.address, bob.address, carol.address].sort())
+  manager.close()
+  t.deepEqual(await Promise.all(asked), ['closed', 'closed', 'closed'])
+  t.end()
+})
+
 test('closed between two turns of a slow plan: nothing is begun any more', (t) => {
   const { clock, timers, settle, turn } = slowClock()
   let dialCount = 0
