@@ -1,7 +1,8 @@
 /*
  * Runs the test files (`npm test`, or `npm test -- pattern ...` for those whose path contains a pattern).
  *
- * Each file is a process of its own, two at a time, so that a hang, a crash or a leaked handle is blamed on its file.
+ * Each file is a process of its own, so that a hang, a crash or a leaked handle is blamed on its file. Two run at a time, and
+ * beside them one of those that mostly wait for real sbots.
  * Prints one line per file, failures in full, and at the end "N passed, N failed", which counts assertions. A file that
  * crashes, does not end in time, is cut short or asserts nothing counts as one more failure. Exits non-zero when
  * something failed or no file was run.
@@ -14,7 +15,10 @@ const ROOT = join(__dirname, '..')
 /** `.js` where `npm run coverage` has compiled this file and the tests: it measures without the helpers tsx adds. */
 const EXTENSION = extname(__filename)
 const LOADER = EXTENSION === '.ts' ? ['--require', 'tsx/cjs'] : []
-const FILES_AT_ONCE = 2
+/** Lanes for files that compute, and for those that wait: a tenth of their time is work, so one more costs the others little. */
+const COMPUTING_LANES = 2
+const WAITING_LANES = 1
+const WAITS = /(-stack|initial-sync)\.test\./
 const FILE_TIME_LIMIT_MS = Number(process.env.TEST_TIME_LIMIT_MS ?? 180_000)
 /** How much of the output of a broken file is shown, from its end. */
 const TAIL_LINES_MAX = 60
@@ -177,16 +181,20 @@ async function main(patterns: readonly string[]): Promise<void> {
   )
   let passed = 0
   let failed = 0
-  const queue = files.values()
-  const work = async () => {
-    for (const file of queue) {
+  const waiting = files.filter((file) => WAITS.test(file))
+  const computing = files.filter((file) => !WAITS.test(file))
+  const work = async (next: () => string | undefined): Promise<void> => {
+    for (let file = next(); file !== undefined; file = next()) {
       const result = await runFile(file)
       printResult(result)
       passed += result.passed
       failed += result.failed
     }
   }
-  await Promise.all(Array.from({ length: FILES_AT_ONCE }, work))
+  await Promise.all([
+    ...Array.from({ length: COMPUTING_LANES }, () => work(() => computing.shift() ?? waiting.pop())),
+    ...Array.from({ length: WAITING_LANES }, () => work(() => waiting.shift())),
+  ])
   if (files.length === 0) console.log(`no test file matches ${patterns.join(' ') || `test/**/*.test${EXTENSION}`}`)
   console.log(`${passed} passed, ${failed} failed`)
   process.exitCode = failed > 0 || passed === 0 ? 1 : 0
