@@ -68,6 +68,8 @@ export interface Cli {
   readonly isJson: boolean
   /** Resolves when the user wants an end (Ctrl-C, SIGTERM, or a reader that has gone). */
   readonly interrupted: Promise<void>
+  /** All of stdin as text, for `-` in the place of a file. */
+  readonly readInput?: () => Promise<string>
   /** Connects, gives the sbot to `use`, and closes whatever happens. Throws CliError (sbot not running, no permission, …). */
   withSbot<T>(use: (sbot: RemoteSbot) => Promise<T>): Promise<T>
 }

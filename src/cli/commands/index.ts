@@ -1,0 +1,17 @@
+/** All commands, in the groups and the order in which the help shows them. One import and one line for each file. */
+import type { Register } from '../cli'
+import { registerStatus } from './status'
+
+export interface Group {
+  readonly title: string
+  readonly commands: readonly Register[]
+}
+
+export const GROUPS: readonly Group[] = [
+  { title: 'Look:', commands: [registerStatus] },
+  { title: 'Why:', commands: [] },
+  { title: 'Peers:', commands: [] },
+  { title: 'Connections as a whole:', commands: [] },
+  { title: 'Files and recordings:', commands: [] },
+  { title: 'On the screen, and an sbot of its own:', commands: [] },
+]
