@@ -95,7 +95,7 @@ export interface FeedRow {
   /** Messages that we have, and that some connected peer says there are; null: unknown. */
   readonly have: number | null
   readonly want: number | null
-  /** When a message of it last arrived here since the start; null: none did. */
+  /** When a message of it last arrived while somebody looked at the page; null: none did. */
   readonly arrivedAt: EpochMs | null
   /** What the latest message says of its own time; null: unknown. */
   readonly latestAt: EpochMs | null
@@ -117,12 +117,16 @@ export interface Events {
   /** At most 500 at a time; known ones are replaced. */
   readonly peers: readonly PeerRow[]
   readonly gone: readonly FeedId[]
+  /** At most 500 at a time. A connection that has ended comes again, see there. */
   readonly history: readonly HistoryEntry[]
-  /** What was there at the beginning is complete. */
+  /** What was there at the beginning is complete: peers and history; findings and feeds may follow. */
   readonly synced: Record<string, never>
   readonly status: Status
   readonly findings: readonly Finding[]
+  /** At most 500 at a time; known ones are replaced. At most the 2 000 closest in all. */
   readonly feeds: readonly FeedRow[]
+  /** No longer among them. */
+  readonly feedsGone: readonly FeedId[]
   readonly sync: SyncState
   /** The sbot closes; the page says so and tries again. */
   readonly bye: Record<string, never>
@@ -142,6 +146,10 @@ export type Act =
   | { readonly action: 'syncStart'; readonly target?: string }
   | { readonly action: 'syncStop' }
 
+/**
+ * A request that is not understood is answered with 400 and an `Answer` that says why, one without a session with 403.
+ * What the manager refuses is answered with 200 and `ok: false`, so that a browser does not report it as a broken page.
+ */
 export type Answer =
   | { readonly ok: true; readonly result: unknown }
   | { readonly ok: false; readonly error: { readonly code: string; readonly message: string } }
