@@ -166,6 +166,11 @@ function isLinkInUse(state: Pick<State, 'active' | 'routes'>): boolean {
   return false
 }
 
+/** Whether a failure says that the stack has no transport for the address. */
+export function isUnsupported(failure: Failure): boolean {
+  return UNSUPPORTED.test(failure.message)
+}
+
 function hasAnswered(failure: Failure): boolean {
   if (failure.code !== null)
     return failure.code === 'ECONNREFUSED' || failure.code === 'ECONNRESET' || failure.code === 'ENOTFOUND'
@@ -392,14 +397,14 @@ function chargeResolver(tx: Transaction, { route, failure, startedAt }: Charge):
 
 function chargeTransport(tx: Transaction, { route, failure, startedAt }: Charge): string | null {
   const key = transportLayer(route.protocol)
-  const isUnsupported = UNSUPPORTED.test(failure.message)
-  if (!isUnsupported && DIRECT_PROTOCOLS.has(route.protocol)) return null
+  const isMissing = isUnsupported(failure)
+  if (!isMissing && DIRECT_PROTOCOLS.has(route.protocol)) return null
   if (occupancyOf(tx.before, route.class).connected > 0) return null
   const known = layerOf(tx, key)
   if (!known) return null
   const layer = withSuspect(known, route, tx.at)
   tx.putLayer(layer)
-  if (!layer.isDown && !isUnsupported && layer.suspects.size < TRANSPORT_FAILURES) return null
+  if (!layer.isDown && !isMissing && layer.suspects.size < TRANSPORT_FAILURES) return null
   declareDown(tx, layer, startedAt)
   return key
 }

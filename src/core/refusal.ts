@@ -3,11 +3,11 @@
  * `explain` answers the user from it, so the two never disagree. Where several rules hold, the first speaks: it is the one
  * that would have to be lifted first.
  */
-import { isDown, LINK, layerHolds, layersDownAbove, needsLink } from './blame'
+import { isDown, isUnsupported, LINK, layerHolds, layersDownAbove, needsLink, RESOLVER } from './blame'
 import { slotsMax } from './options'
-import { tierOf } from './rank'
+import { tierOf, USER } from './rank'
 import { attemptsOf, NEW_CLASS, occupancyOf, type State } from './table'
-import type { Attempt, DialCause, EpochMs, Peer, Refusal, RefusalReason, Route } from './types'
+import type { Attempt, DialCause, EpochMs, Layer, Peer, Refusal, RefusalReason, Route } from './types'
 
 interface Context {
   readonly state: State
@@ -230,4 +230,106 @@ export function whyNotDial(state: State, route: Route, peer: Peer, now: EpochMs,
     if (found) return found
   }
   return null
+}
+
+// ---- what would change it -----------------------------------------------------------------------------------------------
+
+/** Times in sentences. */
+export function timeText(at: EpochMs): string {
+  return new Date(at).toISOString()
+}
+
+/** What to do about a layer that is down. `isMissing`: nothing on this stack speaks the protocol. */
+export function layerRemedy(key: string, isMissing: boolean): string {
+  const name = key.slice(key.indexOf(':') + 1)
+  if (key === LINK) return 'check the network of this machine: cable, wireless, flight mode, firewall'
+  if (key === RESOLVER) return 'check the name servers of this machine (DNS)'
+  if (key.startsWith('portal:')) return 'the room has to come back first; peer.explain of the room says more'
+  if (key.startsWith('host:'))
+    return 'the host has to come back first; if it has moved, add its new address with peer.addRoute'
+  if (isMissing)
+    return `add a transport for ${name} to the stack, or leave it out: connections.setMaxByType({${name}: 0})`
+  if (key === 'transport:onion')
+    return 'start Tor: its SOCKS proxy is looked for at 127.0.0.1, port 9050 (or 9150, the one of Tor Browser)'
+  return `see whether what dials ${name} on this machine runs`
+}
+
+/** Of those that failed under a layer, so many are asked for what they said. */
+const MAX_ASKED = 16
+
+/** Whether a transport is down because the stack has none for the protocol: what was dialed through it says so. */
+export function isTransportMissing(state: State, layer: Layer): boolean {
+  let asked = 0
+  for (const address of layer.suspects.keys()) {
+    const errors = state.routes.get(address)?.errors ?? []
+    const last = errors[errors.length - 1]
+    if (last && isUnsupported(last)) return true
+    if (++asked === MAX_ASKED) return false
+  }
+  return false
+}
+
+/** The layer that a refusal of `transportDown` speaks of. */
+function holdingLayer(state: State, route: Route, peer: Peer, now: EpochMs): Layer | undefined {
+  return layersDownAbove(state, route).find(
+    (layer) => layer.key !== LINK && layerHolds(state, layer, route, peer) > now,
+  )
+}
+
+/**
+ * What would lift a refusal, one sentence that names the call; null where there is nothing to do. Apart from the rules, as they
+ * are asked before each dial, and this only by people.
+ */
+export function remedyOf(refused: Refusal, state: State, route: Route, peer: Peer, now: EpochMs): string | null {
+  const name = route.class
+  const soon = refused.until === null ? '' : `it is tried again at ${timeText(refused.until)}`
+  switch (refused.reason) {
+    case 'off':
+      return 'connections.start() dials whoever is known; peer.connect dials this one alone'
+    case 'banned':
+      return banRemedy(peer)
+    case 'self':
+      return null
+    case 'initialSync':
+      return 'initialSync.stop() ends the sync; peer.connect dials this one all the same'
+    case 'offline':
+      return `${layerRemedy(LINK, false)}; ${soon}`
+    case 'peerConnected':
+      return peer.connection.status === 'closing'
+        ? 'nothing: it is being hung up on, and may be dialed after that'
+        : null
+    case 'peerDialing': {
+      const ends = attemptsOf(peer.connection).map((attempt) => attempt.deadlineAt)
+      return `nothing: the dial has an outcome by ${timeText(Math.max(now, ...ends))}`
+    }
+    case 'manualOnly':
+      return 'peer.connect dials it; conn.remember(address, {autoconnect: true}) leaves it to the scheduler'
+    case 'typeDisabled':
+      return `connections.setMaxByType({${name}: 3}) gives it slots; peer.setLongTerm and peer.connect do without one`
+    case 'backoff':
+      return route.errorCount > 0
+        ? `${soon}; peer.connect dials now; peer.removeRoute if the address is out of date`
+        : `${soon}; peer.connect dials now`
+    case 'hostThrottled':
+      return `${soon}; peer.connect dials now`
+    case 'transportDown': {
+      const layer = holdingLayer(state, route, peer, now)
+      const todo = layer ? `${layerRemedy(layer.key, isTransportMissing(state, layer))}; ` : ''
+      return `${todo}${soon}; peer.connect dials now`
+    }
+    case 'slotsFull': {
+      const more = slotsMax(state.options, name) + 1
+      return `connections.setMaxByType({${name}: ${more}}) gives it a slot; peer.setLongTerm and peer.connect do without one; else it waits for its turn`
+    }
+    default: {
+      const unknown: never = refused.reason
+      return unknown
+    }
+  }
+}
+
+export function banRemedy({ prioritisedBy }: Pick<Peer, 'prioritisedBy'>): string {
+  return prioritisedBy === null || prioritisedBy === USER
+    ? "peer.setPriority({id, priority: 'AUTO'}) lifts the ban"
+    : `unblock it where it was blocked (${prioritisedBy}), or overrule that: peer.setPriority({id, priority: 'MEDIUM'})`
 }

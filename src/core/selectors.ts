@@ -1,9 +1,9 @@
 /** Answers over the state, as users see it: snapshots of peers, and why a peer is not connected. Pure. */
-import { isDown, LINK } from './blame'
+import { isDown, LINK, layersDownAbove } from './blame'
 import { slotsMax } from './options'
 import { routesOfPeer } from './plan'
 import { compareRoutesOfPeer, priorityOfTier } from './rank'
-import { whyNotDial } from './refusal'
+import { banRemedy, remedyOf, timeText, whyNotDial } from './refusal'
 import { headOfWaiting, NEW_CLASS, occupancyOf, type State } from './table'
 import type {
   Address,
@@ -142,6 +142,37 @@ export interface RouteExplanation {
   readonly reason: RefusalReason | null
   readonly until: EpochMs | null
   readonly message: string
+  /** What would change it, one sentence; null where nothing can, or need be done. */
+  readonly remedy: string | null
+  readonly source: string
+  /** Failed dials in a row. */
+  readonly errorCount: number
+  readonly lastError: RouteError | null
+  /** Connections that came about by this route. */
+  readonly connectionCount: number
+  readonly lastConnectionTime: EpochMs | null
+  readonly lastErrorTime: EpochMs | null
+  /** Earliest next attempt by backoff; 0: at once. */
+  readonly nextAttemptAt: EpochMs
+  /** The slot class of the route, and how its slots are used now. */
+  readonly slots: SlotsUsed
+  /** Layers above the route that are down (our link, a transport, a room, a host), outermost first. */
+  readonly down: readonly LayerDown[]
+}
+
+export interface SlotsUsed {
+  readonly class: string
+  readonly max: number
+  readonly connected: number
+  readonly dialing: number
+  readonly closing: number
+}
+
+/** A layer that takes the blame now, since when, and when it is tried next. */
+export interface LayerDown {
+  readonly layer: string
+  readonly since: EpochMs
+  readonly retryAt: EpochMs
 }
 
 export interface Explanation {
@@ -151,6 +182,10 @@ export interface Explanation {
   /** When the reason ends by itself, epoch ms; null if only an event can end it. */
   readonly until: EpochMs | null
   readonly message: string
+  /** What would change it, one sentence that names the call; null where nothing can, or need be done. */
+  readonly remedy: string | null
+  /** The route that the reason is of; null where it is of the peer as a whole. */
+  readonly address: Address | null
   /** Each route of the peer, the best first. */
   readonly routes: readonly RouteExplanation[]
 }
@@ -181,45 +216,62 @@ function nearerFirst(a: RouteExplanation, b: RouteExplanation): number {
   )
 }
 
-/** Why a peer, or one route of it, is not connected, and when it is next tried. */
+function explainRoute(state: State, peer: Peer, route: Route, now: EpochMs): RouteExplanation {
+  const { address, source, errorCount, errors, connectionCount, nextAttemptAt } = route
+  const refused = whyNotDial(state, route, peer, now, peer.isLongTerm ? 'longTerm' : 'schedule')
+  const said = refused
+    ? { ...refused, remedy: remedyOf(refused, state, route, peer, now) }
+    : {
+        reason: null,
+        until: null,
+        message: 'nothing stands in its way: it is dialed when its turn comes',
+        remedy: 'nothing need be done; peer.connect dials it at once',
+      }
+  const { connected, dialing, closing } = occupancyOf(state, route.class)
+  return {
+    address,
+    ...said,
+    source,
+    errorCount,
+    lastError: errors[errors.length - 1] ?? null,
+    connectionCount,
+    lastConnectionTime: route.lastConnectionTime || null,
+    lastErrorTime: route.lastErrorTime || null,
+    nextAttemptAt,
+    slots: { class: route.class, max: slotsMax(state.options, route.class), connected, dialing, closing },
+    down: layersDownAbove(state, route).map(({ key, since, retryAt }) => ({ layer: key, since, retryAt })),
+  }
+}
+
+/** Why a peer, or one route of it, is not connected, when it is next tried, and what would change it. */
 export function explain(state: State, id: FeedId, address: Address | null, now: EpochMs): Explanation {
+  const answer = (
+    reason: Explanation['reason'],
+    message: string,
+    remedy: string | null,
+    routes: readonly RouteExplanation[] = [],
+  ): Explanation => ({ connected: false, reason, until: null, message, remedy, address: null, routes })
+
   const peer = state.peers.get(id)
-  if (id === state.options.selfId)
-    return { connected: false, reason: 'self', until: null, message: 'this is our own feed id', routes: [] }
+  if (id === state.options.selfId) return answer('self', 'this is our own feed id', null)
   if (!peer)
-    return { connected: false, reason: 'unknown', until: null, message: 'nobody told us of this peer', routes: [] }
+    return answer('unknown', 'nobody told us of this peer', 'peer.addRoute with an address of it, as from an invite')
   const { connection } = peer
   const all = routesOfPeer(state, peer).sort(compareRoutesOfPeer)
   const chosen = address === null ? all : all.filter((route) => route.address === address)
-  const routes = chosen.map((route): RouteExplanation => {
-    const refused = whyNotDial(state, route, peer, now, peer.isLongTerm ? 'longTerm' : 'schedule')
-    return refused
-      ? { address: route.address, ...refused }
-      : {
-          address: route.address,
-          reason: null,
-          until: null,
-          message: 'nothing stands in its way: it is dialed when its turn comes',
-        }
-  })
+  const routes = chosen.map((route) => explainRoute(state, peer, route, now))
   if (connection.status === 'connected') {
-    const since = new Date(connection.since).toISOString()
-    return {
-      connected: true,
-      reason: null,
-      until: null,
-      message: `connected ${connection.direction} since ${since}`,
-      routes,
-    }
+    const message = `connected ${connection.direction} since ${timeText(connection.since)}`
+    return { ...answer(null, message, null, routes), connected: true, address: connection.address }
   }
-  if (peer.priority === 'BANNED')
-    return { connected: false, reason: 'banned', until: null, message: 'the peer is banned', routes }
+  if (peer.priority === 'BANNED') return answer('banned', 'the peer is banned', banRemedy(peer), routes)
   const best = [...routes].sort(nearerFirst)[0]
   if (!best) {
     const message = address === null ? 'the peer is known, but no route to it' : 'this route is not known'
-    return { connected: false, reason: 'noRoute', until: null, message, routes }
+    return answer('noRoute', message, 'peer.addRoute with an address of it', routes)
   }
-  return { connected: false, reason: best.reason, until: best.until, message: best.message, routes }
+  const { reason, until, message, remedy } = best
+  return { connected: false, reason, until, message, remedy, address: best.address, routes }
 }
 
 export interface ClassStatus {
@@ -244,7 +296,7 @@ export interface Status {
     /** Much is being taken in: one dial at a time. */
     readonly isBusy: boolean
     /** Layers that take the blame now, with when they are tried next. */
-    readonly down: readonly { readonly layer: string; readonly since: EpochMs; readonly retryAt: EpochMs }[]
+    readonly down: readonly LayerDown[]
   }
   readonly lifetimeMs: number | null
   readonly peers: number

@@ -148,3 +148,198 @@ test('status counts by class, names the layers that are down, and says the mode'
   t.deepEqual([last.peers, last.routes, last.lingering], [4, 3, 0])
   t.end()
 })
+
+// ---- what would change it -----------------------------------------------------------------------------------------------
+
+interface Remedied {
+  readonly reason: string | null
+  readonly remedy: RegExp | null
+  readonly given: (world: World) => void
+  readonly options?: Parameters<typeof World.started>[0]
+}
+
+const HANDS_OFF = { jitter: 0.5 }
+
+const REMEDIES: readonly Remedied[] = [
+  { reason: 'unknown', remedy: /peer\.addRoute/, given: () => {} },
+  { reason: 'noRoute', remedy: /peer\.addRoute/, given: (world) => world.prioritise('alice', 'HIGH') },
+  {
+    reason: 'off',
+    remedy: /connections\.start\(\)/,
+    given: (world) => {
+      world.add('alice')
+      world.dispatch({ type: 'connections/stopped' })
+    },
+  },
+  {
+    reason: 'banned',
+    remedy: /peer\.setPriority\({id, priority: 'AUTO'}\) lifts the ban/,
+    given: (world) => {
+      world.add('alice')
+      world.prioritise('alice', 'BANNED')
+    },
+  },
+  {
+    reason: 'banned',
+    remedy: /where it was blocked \(friends\)/,
+    given: (world) => {
+      world.add('alice')
+      world.dispatch({ type: 'peer/prioritised', peer: idOf('alice'), priority: 'BANNED', by: 'friends' })
+    },
+  },
+  {
+    reason: 'initialSync',
+    remedy: /initialSync\.stop\(\)/,
+    given: (world) => {
+      world.addAll(['alice', 'bob'])
+      world.dispatch({ type: 'initialSync/started', peer: idOf('bob') })
+    },
+  },
+  {
+    reason: 'offline',
+    remedy: /network of this machine.*tried again at 2026-01-15T12:05/,
+    given: (world) => {
+      world.add('alice')
+      world.dispatch({ type: 'environment/offline' })
+    },
+  },
+  {
+    reason: 'peerDialing',
+    remedy: /by 2026-01-15T12:00:10/,
+    given: (world) => {
+      world.add('alice')
+      world.settle()
+    },
+  },
+  {
+    reason: 'peerConnected',
+    remedy: /being hung up on/,
+    given: (world) => {
+      world.add('alice')
+      world.settle()
+      world.connect('alice')
+      world.dispatch({ type: 'connection/closing', peer: idOf('alice'), reason: 'surplus', jitter: 0 })
+    },
+  },
+  {
+    reason: 'manualOnly',
+    remedy: /peer\.connect dials it/,
+    given: (world) => {
+      world.add('alice')
+      world.dispatch({ type: 'route/annotated', address: addressOf('alice'), data: null, isAutomatic: false })
+    },
+  },
+  { reason: 'typeDisabled', remedy: /setMaxByType\({onion: 3}\)/, given: (world) => world.add('alice/onion') },
+  {
+    reason: 'backoff',
+    remedy: /tried again at 2026-.*peer\.connect dials now; peer\.removeRoute/,
+    given: (world) => {
+      world.add('alice')
+      world.settle()
+      world.fail('alice', HANDS_OFF)
+    },
+  },
+  {
+    reason: 'backoff',
+    remedy: /tried again at 2026-01-15T12:01:00.000Z; peer\.connect dials now$/,
+    given: (world) => {
+      world.add('alice')
+      world.hold('alice')
+    },
+  },
+  {
+    reason: 'hostThrottled',
+    remedy: /tried again at 2026-.*peer\.connect dials now/,
+    given: (world) => {
+      world.add('bob/net-same')
+      world.settle()
+      world.add('alice/net-same')
+    },
+  },
+  {
+    reason: 'transportDown',
+    remedy: /start Tor.*127\.0\.0\.1.*9050.*tried again at/,
+    options: slots({ onion: 3 }),
+    given: (world) => {
+      world.addAll(['bob/onion', 'carol/onion', 'dave/onion'])
+      world.settle()
+      for (const name of ['bob', 'carol', 'dave']) world.fail(`${name}/onion`)
+      world.add('alice/onion')
+    },
+  },
+  {
+    reason: 'transportDown',
+    remedy: /add a transport for ws to the stack/,
+    options: { ...slots({ ws: 1 }), maxDialing: 1 },
+    given: (world) => {
+      world.addAll(['alice/ws', 'bob/ws'], { source: 'seed' })
+      world.settle()
+      world.fail('bob/ws', { code: null, message: 'could not connect to:ws://…, only know:net,onion' })
+    },
+  },
+  {
+    reason: 'slotsFull',
+    remedy: /setMaxByType\({net: 2}\) gives it a slot/,
+    given: (world) => {
+      world.add('bob')
+      world.settle()
+      world.connect('bob')
+      world.add('alice')
+    },
+  },
+  { reason: null, remedy: /nothing need be done/, given: (world) => world.add('alice') },
+]
+
+for (const [index, { reason, remedy, given, options: change }] of REMEDIES.entries())
+  test(`explain says what would change ${reason} (${index})`, (t) => {
+    const world = World.started(change ?? slots({ net: 1 }))
+    given(world)
+    const said = why(world, 'alice')
+    t.equal(said.reason, reason, said.message)
+    t.match(String(said.remedy), remedy ?? /^null$/)
+    const first = said.routes.find((route) => route.address === said.address)
+    if (said.address !== null) t.deepEqual([first?.reason, first?.remedy], [said.reason, said.remedy], 'of that route')
+    t.end()
+  })
+
+test('nothing would change that we do not connect to ourselves, and nothing has to where we are connected', (t) => {
+  const world = World.started(slots({ net: 1 }))
+  t.equal(why(world, 'self').remedy, null)
+  world.callIn('bob')
+  t.deepEqual([why(world, 'bob').remedy, why(world, 'bob').address], [null, null], 'inbound: by no route of ours')
+  world.add('alice')
+  world.settle()
+  world.connect('alice')
+  t.deepEqual([why(world, 'alice').remedy, why(world, 'alice').address], [null, addressOf('alice')])
+  t.end()
+})
+
+test('explain has the numbers behind the reason, for each route', (t) => {
+  const world = World.started({ ...slots({ net: 2 }), lifetimeMs: null })
+  world.load([stored('alice', { lastConnectionTime: START - HOUR, connectionCount: 3 })])
+  world.settle()
+  world.fail('alice', { code: 'ECONNRESET', message: 'read ECONNRESET' })
+  const [route] = why(world, 'alice').routes
+  t.deepEqual(route, {
+    address: addressOf('alice'),
+    reason: 'backoff',
+    until: route?.nextAttemptAt,
+    message: '1 failed dial in a row',
+    remedy: route?.remedy,
+    source: 'manual',
+    errorCount: 1,
+    lastError: { message: 'read ECONNRESET', code: 'ECONNRESET', at: START },
+    connectionCount: 3,
+    lastConnectionTime: START - HOUR,
+    lastErrorTime: START,
+    nextAttemptAt: route?.nextAttemptAt,
+    slots: { class: 'net', max: 2, connected: 0, dialing: 0, closing: 0 },
+    down: [],
+  })
+  t.ok((route?.nextAttemptAt ?? 0) > START)
+  world.dispatch({ type: 'environment/offline' })
+  world.now += MINUTE
+  const [layer] = why(world, 'alice').routes[0]?.down ?? []
+  t.deepEqual([layer?.layer, layer?.since], ['link', START], 'what is down, and since when')
+  t.end()
+})
