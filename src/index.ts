@@ -5,6 +5,7 @@
 
 import { manifest, permissions } from './adapters/manifest'
 import type { Action as CoreAction } from './core/actions'
+import type * as diagnosis from './core/diagnosis'
 import type * as errors from './core/errors'
 import type * as selectors from './core/selectors'
 import type { Priority as CorePriority } from './core/types'
@@ -74,6 +75,7 @@ namespace Manager {
   export type PeerRemoved = selectors.PeerRemoved
   export type RouteView = selectors.RouteView
   export type Explanation = selectors.Explanation
+  export type Finding = diagnosis.Finding
   export type Status = selectors.Status
   export type Action = CoreAction
   export type Source<T> = LiveSource<T>

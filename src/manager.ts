@@ -4,6 +4,7 @@
  */
 import type { Action, RouteReport, StoredPeer, StoredRoute } from './core/actions'
 import { isInvite, parseAddress, parseFeedId, withoutSeed } from './core/address'
+import { diagnose, type Finding } from './core/diagnosis'
 import {
   BannedError,
   ClosedError,
@@ -879,6 +880,7 @@ export function createManager(given: ManagerOptions) {
       setMaxByType: syncCall((max: unknown) => setMaxByType(max)),
       setLifetime: syncCall((lifetimeMs: unknown) => setLifetime(lifetimeMs)),
       status: syncCall((): Status => status()),
+      diagnose: syncCall((): readonly Finding[] => diagnose(state(), now())),
       changes: (): Source<ConnectionChange> => changesSource.open(),
       errors,
     },

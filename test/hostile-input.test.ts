@@ -624,6 +624,7 @@ test('calls without arguments pass over what they are given', (t) => {
       manager.connections.stop(given as never)
       manager.peer.list(given as never)
       manager.connections.status(given as never)
+      manager.connections.diagnose(given as never)
       manager.help(given as never)
       manager.initialSync.stop(given as never)
       const open = [manager.connections.changes, manager.connections.errors, manager.initialSync.progress] as Method[]
@@ -643,6 +644,7 @@ test('the table is as long as it should be', (t) => {
     'connections.start',
     'connections.stop',
     'connections.status',
+    'connections.diagnose',
     'status',
     'connections.changes',
     'connections.errors',

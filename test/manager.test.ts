@@ -69,6 +69,12 @@ const CALLS: readonly Call[] = [
   { name: 'connections.setLifetime', kind: 'sync', args: [HOUR], check: isUndefined },
   { name: 'status', kind: 'sync', args: [], check: (said) => (said as { mode: string }).mode === 'off' },
   { name: 'connections.status', kind: 'sync', args: [], check: (said) => (said as { mode: string }).mode === 'off' },
+  {
+    name: 'connections.diagnose',
+    kind: 'sync',
+    args: [],
+    check: (said) => (said as { code: string }[])[0]?.code === 'off',
+  },
   { name: 'connections.changes', kind: 'source', args: [], check: isSource },
   { name: 'connections.errors', kind: 'source', args: [], check: isSource },
   { name: 'connection.errors', kind: 'source', args: [], check: isSource },

@@ -23,6 +23,7 @@ export const manifest = {
     setMaxByType: 'sync',
     setLifetime: 'sync',
     status: 'sync',
+    diagnose: 'sync',
     changes: 'source',
     errors: 'source',
   },

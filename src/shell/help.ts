@@ -125,6 +125,7 @@ export const HELP = {
           args: {},
         },
         status: { type: 'sync', description: 'mode, slots and success rate by class, environment', args: {} },
+        diagnose: { type: 'sync', description: 'what is wrong, worst first, and what to do about it', args: {} },
         changes: { type: 'source', description: 'dialing, connected, failed, disconnected, refused', args: {} },
         errors: {
           type: 'source',
