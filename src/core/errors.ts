@@ -245,6 +245,37 @@ export class StoredStateError extends ConnectionManagerError {
   }
 }
 
+/** A recording cannot be replayed. `item`: the place in it of what is wrong, counted from 0; null where it is the whole. */
+export class RecordingError extends ConnectionManagerError {
+  readonly item: number | null
+
+  /** `reason`: what is wrong, a clause without capital and full stop. */
+  constructor(item: number | null, reason: string, cause?: unknown) {
+    super(
+      'RecordingError',
+      'ERR_RECORDING',
+      `the recording cannot be replayed: ${item === null ? '' : `item ${item}: `}${shorten(reason, MAX_MESSAGE)}`,
+      cause,
+    )
+    this.item = item
+  }
+}
+
+/** More has happened than a reader of `connections.recording()` took in time. What it was given until then is whole. */
+export class RecordingBehindError extends ConnectionManagerError {
+  /** How many entries were waiting. */
+  readonly waiting: number
+
+  constructor(waiting: number) {
+    super(
+      'RecordingBehindError',
+      'ERR_RECORDING_BEHIND',
+      `the recording has ended, as its reader was ${waiting} entries behind: what it was given is whole up to here`,
+    )
+    this.waiting = waiting
+  }
+}
+
 /** The state contradicts itself: a fault of ours, not of the caller. */
 export class InvariantError extends ConnectionManagerError {
   constructor(broken: string, cause?: unknown) {
