@@ -26,6 +26,7 @@ import {
 } from './core/options'
 import { keptPeerOf } from './core/plan'
 import { USER } from './core/rank'
+import type { RecordingItem } from './core/recording'
 import { initialState } from './core/reducer'
 import {
   type Explanation,
@@ -45,6 +46,7 @@ import { type ConnectToPeer, createConnector, dialOnce } from './shell/connector
 import { HELP } from './shell/help'
 import { EventSource, KeyedSource, type Source, type SourceOptions, ValueSource } from './shell/live'
 import { drawTieKey, type Random, systemRandom } from './shell/random'
+import { RecordingSource } from './shell/recording'
 import { startScheduler } from './shell/scheduler'
 import { createStore, type Store } from './shell/store'
 
@@ -162,6 +164,11 @@ function routesLeft(routes: readonly StoredRoute[], overruled: Overruled): reado
     })
 }
 
+function withoutInvite<T extends RouteReport>(report: T): T {
+  const route = withoutSeed(report.route)
+  return route === report.route ? report : { ...report, route }
+}
+
 function toBoolean(argument: string, value: unknown, fallback: boolean): boolean {
   if (value === undefined) return fallback
   if (typeof value !== 'boolean') throw new InvalidArgumentError(argument, 'true or false', value)
@@ -268,6 +275,7 @@ export function createManager(given: ManagerOptions) {
     (id) => viewOf(state(), id),
   )
   const changesSource = new EventSource<ConnectionChange>((change) => change.peer)
+  const recordingSource = new RecordingSource(clock)
   const errorsSource = new EventSource<ConnectionError>((error) => error.peer)
   const progressSource = new ValueSource<SyncProgress>(() => progress)
 
@@ -419,6 +427,7 @@ export function createManager(given: ManagerOptions) {
   store.subscribe((action, before, after) => {
     const { onAction } = settings
     if (onAction) isolated(() => onAction(action))
+    recordingSource.push(action, before, after)
     const change = changeOf(action, before, after)
     if (change) changesSource.push(change)
     peersSource.changed(after.changedPeers)
@@ -430,6 +439,7 @@ export function createManager(given: ManagerOptions) {
       for (const done of list ?? []) done()
     }
     if (after.initialSync || before.initialSync) followInitialSync()
+    recordingSource.poke()
   })
 
   // ---- input --------------------------------------------------------------------------------------------------------
@@ -503,8 +513,9 @@ export function createManager(given: ManagerOptions) {
     return priority
   }
 
+  /** An invite is a secret, and who records the actions has no use for it: the table is not given it either. */
   const addReports = (reports: readonly RouteReport[]): void => {
-    dispatch({ type: 'routes/added', at: now(), reports })
+    dispatch({ type: 'routes/added', at: now(), reports: reports.map(withoutInvite) })
   }
 
   // ---- peer.* -------------------------------------------------------------------------------------------------------
@@ -826,7 +837,7 @@ export function createManager(given: ManagerOptions) {
     assertOpen()
     const said = overruled
     const peers = said ? table.peers.map((peer) => withoutOverruled(peer, said)) : table.peers
-    const routes = said ? routesLeft(table.routes, said) : table.routes
+    const routes = (said ? routesLeft(table.routes, said) : table.routes).map(withoutInvite)
     if (peers.length + routes.length <= LOAD_CHUNK) {
       if (peers.length + routes.length > 0) dispatch({ type: 'table/loaded', at: now(), routes, peers })
       return
@@ -847,7 +858,7 @@ export function createManager(given: ManagerOptions) {
     dispatch({ type: 'connections/stopped', at: now() })
     connector.close()
     for (const each of [...closeWaiters.values()]) for (const done of each) done()
-    for (const source of [peersSource, changesSource, errorsSource, progressSource]) source.close()
+    for (const source of [peersSource, changesSource, errorsSource, progressSource, recordingSource]) source.close()
   }
 
   const errors = (): Source<ConnectionError> => errorsSource.open()
@@ -883,6 +894,11 @@ export function createManager(given: ManagerOptions) {
       diagnose: syncCall((): readonly Finding[] => diagnose(state(), now())),
       changes: (): Source<ConnectionChange> => changesSource.open(),
       errors,
+      /**
+       * How things stand, in parts, then every action as it happens: plain JSON, for `replay` of `/testing`. No keys are in it. A
+       * reader that falls far behind is given what was kept for it and ended with ERR_RECORDING_BEHIND.
+       */
+      recording: (): Source<RecordingItem> => recordingSource.open(state()),
     },
     /** The shorter spelling, for the command line. */
     status: syncCall((): Status => status()),

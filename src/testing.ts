@@ -2,15 +2,15 @@
  * For people who test their own modules against the manager: a virtual clock and a simulated network. Nothing here sleeps;
  * time moves when the test says so.
  */
-import type { Action } from './core/actions'
-import { DEFAULT_OPTIONS } from './core/options'
-import { plan } from './core/plan'
-import { initialState, replay as replayFrom } from './core/reducer'
-import { status, viewOf } from './core/selectors'
+import type { RecordingItem } from './core/recording'
+import { replayEnd } from './core/replay'
+import type { PeerView, Status } from './core/selectors'
 import type { Plan } from './core/types'
 import type { Clock } from './shell/clock'
 import type { ConnectToPeer } from './shell/connector'
 
+export { parseRecording, type Recording, type RecordingFile, type RecordingItem } from './core/recording'
+export { type Change, type Decisions, type ReplayStep, replaySteps } from './core/replay'
 export { seededRandom } from './shell/random'
 export * from './simulated-network'
 export type { Clock, ConnectToPeer }
@@ -18,22 +18,20 @@ export type { Clock, ConnectToPeer }
 export interface Replayed {
   /** What the manager would do next, had no time passed since the last action. */
   readonly plan: Plan
-  readonly status: ReturnType<typeof status>
+  readonly status: Status
   /** All peers, as `peer.list()` showed them. */
-  readonly peers: readonly ReturnType<typeof viewOf>[]
+  readonly peers: readonly PeerView[]
 }
 
 /**
- * Replays a recording of `onAction` (or of `DEBUG=ssb:connection-manager:actions`) from its first action on. Stop it early to
- * see how things stood at any moment: `replay(actions.slice(0, n))`.
+ * Replays a recording to its end: of `connections.recording()`, which begins with a checkpoint, or of `onAction` (or
+ * `DEBUG=ssb:connection-manager:actions`), which begins with an action. Stop it early to see how things stood at any moment:
+ * `replay(recording.slice(0, n))`, or go through it with `replaySteps`. Throws an error with the code ERR_RECORDING if something in it
+ * is damaged, or comes from a version that knows other actions.
  */
-export function replay(actions: readonly Action[]): Replayed {
-  const state = replayFrom(initialState(DEFAULT_OPTIONS, actions[0]?.at ?? 0), actions)
-  return {
-    plan: plan(state, state.now),
-    status: status(state, state.now),
-    peers: state.peers.keysArray().map((id) => viewOf(state, id)),
-  }
+export function replay(recording: readonly RecordingItem[]): Replayed {
+  const end = replayEnd(recording)
+  return { plan: end.plan, status: end.status(), peers: end.peers() }
 }
 
 interface Timer {

@@ -26,6 +26,7 @@ export const manifest = {
     diagnose: 'sync',
     changes: 'source',
     errors: 'source',
+    recording: 'source',
   },
   status: 'sync',
   connection: { errors: 'source' },

@@ -132,6 +132,11 @@ export const HELP = {
           description: 'failed dials as {peer: address, id, error, errorCount}',
           args: {},
         },
+        recording: {
+          type: 'source',
+          description: 'how things stand, then every action: a bug report that can be replayed, without keys',
+          args: {},
+        },
       },
     },
     status: { type: 'sync', description: 'the same as connections.status', args: {} },

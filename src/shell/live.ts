@@ -22,8 +22,8 @@ export class Readers {
     return this.readers.size
   }
 
-  /** Adds a reader; `isOver` tells that it ends once it is empty; `onEnd` is called once. */
-  open<T>(next: () => T | undefined, isOver: () => boolean, onEnd: () => void): Source<T> {
+  /** Adds a reader; `isOver` tells that it ends once it is empty, and with which error; `onEnd` is called once. */
+  open<T>(next: () => T | undefined, isOver: () => Error | boolean, onEnd: () => void): Source<T> {
     let waiting: ((end: Error | true | null, data?: T) => void) | null = null
     let over: Error | true | null = null
     const finish = (reason: Error | true): void => {
@@ -36,12 +36,13 @@ export class Readers {
       poke: () => {
         if (!waiting) return
         const data = next()
-        if (data === undefined && !isOver()) return
+        const end = data === undefined && isOver()
+        if (data === undefined && !end) return
         const cb = waiting
         waiting = null
-        if (data !== undefined) return cb(null, data)
-        finish(true)
-        cb(true)
+        if (!end) return cb(null, data)
+        finish(end)
+        cb(end)
       },
       end: (reason) => {
         finish(reason)
@@ -60,9 +61,10 @@ export class Readers {
       if (over) return cb(over)
       const data = next()
       if (data !== undefined) return cb(null, data)
-      if (isOver()) {
-        finish(true)
-        return cb(true)
+      const end = isOver()
+      if (end) {
+        finish(end)
+        return cb(end)
       }
       waiting = cb
     }
