@@ -57,6 +57,8 @@ export interface Output {
   json(value: unknown): void
   /** A line on stderr. */
   note(text: string): void
+  /** On a terminal, a last line that the next one replaces; null takes it away. Elsewhere nothing. */
+  progress?(text: string | null): void
   /** Wrapped in the colour where there is colour, else as it is. Control characters are taken out of what strangers wrote. */
   paint(color: 'red' | 'green' | 'yellow' | 'blue' | 'cyan' | 'dim' | 'bold', text: string): string
 }

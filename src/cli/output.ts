@@ -26,6 +26,8 @@ const COLOR_CODES: { readonly [color in Color]: string } = {
   cyan: '\x1b[36m',
 }
 const COLOR_OFF = '\x1b[0m'
+/** To the beginning of the line, and the rest of it away. */
+const CLEAR_LINE = '\r\x1b[K'
 /** Exactly what `paint` writes; any other escape sequence is none of ours. */
 const OWN_CODES = new RegExp(`(${ESC}\\[(?:0|1|2|31|32|33|34|36)m)`)
 
@@ -219,16 +221,32 @@ export function createOutput(options: OutputOptions): Output & {
   const write = (text: string): void => {
     if (!isGone) stdout.write(text)
   }
+  let isProgressShown = false
+  const clearProgress = (): void => {
+    if (isProgressShown) write(CLEAR_LINE)
+    isProgressShown = false
+  }
   return {
     isTerminal,
     get columns() {
       return Math.min(Math.max(20, (isTerminal ? stdout.columns : null) || DEFAULT_COLUMNS), MAX_COLUMNS)
     },
     hasColor,
-    line: (text = '') => write(`${safe(text)}\n`),
+    line: (text = '') => {
+      clearProgress()
+      write(`${safe(text)}\n`)
+    },
     json: (value) => write(`${cleanJson(value)}\n`),
     note: (text) => {
+      clearProgress()
       stderr.write(`${safe(text)}\n`)
+    },
+    progress: (text) => {
+      if (!isTerminal) return
+      clearProgress()
+      if (text === null) return
+      write(safe(text))
+      isProgressShown = true
     },
     paint: (color, text) => (hasColor ? `${COLOR_CODES[color]}${clean(text)}${COLOR_OFF}` : clean(text)),
     isReaderGone: () => isGone,

@@ -1,5 +1,7 @@
 /** All commands, in the groups and the order in which the help shows them. One import and one line for each file. */
 import type { Register } from '../cli'
+import { registerLog } from './log'
+import { registerPeers } from './peers'
 import { registerStatus } from './status'
 
 export interface Group {
@@ -8,7 +10,7 @@ export interface Group {
 }
 
 export const GROUPS: readonly Group[] = [
-  { title: 'Look:', commands: [registerStatus] },
+  { title: 'Look:', commands: [registerStatus, registerPeers, registerLog] },
   { title: 'Why:', commands: [] },
   { title: 'Peers:', commands: [] },
   { title: 'Connections as a whole:', commands: [] },
