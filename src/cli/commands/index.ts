@@ -3,6 +3,7 @@ import type { Register } from '../cli'
 import { registerLog } from './log'
 import { registerPeers } from './peers'
 import { registerStatus } from './status'
+import { registerSteering } from './steer'
 
 export interface Group {
   readonly title: string
@@ -12,7 +13,7 @@ export interface Group {
 export const GROUPS: readonly Group[] = [
   { title: 'Look:', commands: [registerStatus, registerPeers, registerLog] },
   { title: 'Why:', commands: [] },
-  { title: 'Peers:', commands: [] },
+  { title: 'Peers:', commands: [registerSteering] },
   { title: 'Connections as a whole:', commands: [] },
   { title: 'Files and recordings:', commands: [] },
   { title: 'On the screen, and an sbot of its own:', commands: [] },
