@@ -4,6 +4,8 @@ import { registerLog } from './log'
 import { registerPeers } from './peers'
 import { registerStatus } from './status'
 import { registerSteering } from './steer'
+import { registerSwitches } from './switches'
+import { registerSync } from './sync'
 
 export interface Group {
   readonly title: string
@@ -14,7 +16,7 @@ export const GROUPS: readonly Group[] = [
   { title: 'Look:', commands: [registerStatus, registerPeers, registerLog] },
   { title: 'Why:', commands: [] },
   { title: 'Peers:', commands: [registerSteering] },
-  { title: 'Connections as a whole:', commands: [] },
+  { title: 'Connections as a whole:', commands: [registerSwitches, registerSync] },
   { title: 'Files and recordings:', commands: [] },
   { title: 'On the screen, and an sbot of its own:', commands: [] },
 ]
