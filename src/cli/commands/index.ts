@@ -6,6 +6,7 @@ import { registerStatus } from './status'
 import { registerSteering } from './steer'
 import { registerSwitches } from './switches'
 import { registerSync } from './sync'
+import { registerTables } from './tables'
 
 export interface Group {
   readonly title: string
@@ -17,6 +18,6 @@ export const GROUPS: readonly Group[] = [
   { title: 'Why:', commands: [] },
   { title: 'Peers:', commands: [registerSteering] },
   { title: 'Connections as a whole:', commands: [registerSwitches, registerSync] },
-  { title: 'Files and recordings:', commands: [] },
+  { title: 'Files and recordings:', commands: [registerTables] },
   { title: 'On the screen, and an sbot of its own:', commands: [] },
 ]
