@@ -1,5 +1,7 @@
 /** All commands, in the groups and the order in which the help shows them. One import and one line for each file. */
 import type { Register } from '../cli'
+import { registerCompletion } from './completion'
+import { registerDashboard } from './dashboard'
 import { registerLog } from './log'
 import { registerPeers } from './peers'
 import { registerStatus } from './status'
@@ -19,5 +21,6 @@ export const GROUPS: readonly Group[] = [
   { title: 'Peers:', commands: [registerSteering] },
   { title: 'Connections as a whole:', commands: [registerSwitches, registerSync] },
   { title: 'Files and recordings:', commands: [registerTables] },
-  { title: 'On the screen, and an sbot of its own:', commands: [] },
+  { title: 'On the screen, and an sbot of its own:', commands: [registerDashboard] },
+  { title: 'Help:', commands: [registerCompletion] },
 ]
