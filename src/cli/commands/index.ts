@@ -9,6 +9,7 @@ import { registerSteering } from './steer'
 import { registerSwitches } from './switches'
 import { registerSync } from './sync'
 import { registerTables } from './tables'
+import { registerWatch } from './watch'
 
 export interface Group {
   readonly title: string
@@ -21,6 +22,6 @@ export const GROUPS: readonly Group[] = [
   { title: 'Peers:', commands: [registerSteering] },
   { title: 'Connections as a whole:', commands: [registerSwitches, registerSync] },
   { title: 'Files and recordings:', commands: [registerTables] },
-  { title: 'On the screen, and an sbot of its own:', commands: [registerDashboard] },
+  { title: 'On the screen, and an sbot of its own:', commands: [registerWatch, registerDashboard] },
   { title: 'Help:', commands: [registerCompletion] },
 ]
