@@ -11,6 +11,7 @@ import type * as selectors from './core/selectors'
 import type { Priority as CorePriority } from './core/types'
 import * as manager from './manager'
 import type { Source as LiveSource } from './shell/live'
+import type * as metrics from './shell/metrics'
 
 interface Plugin {
   /**
@@ -76,6 +77,7 @@ namespace Manager {
   export type RouteView = selectors.RouteView
   export type Explanation = selectors.Explanation
   export type Finding = diagnosis.Finding
+  export type Metric = metrics.Metric
   export type Status = selectors.Status
   export type Action = CoreAction
   export type Source<T> = LiveSource<T>

@@ -45,6 +45,7 @@ import { type Clock, systemClock } from './shell/clock'
 import { type ConnectToPeer, createConnector, dialOnce } from './shell/connector'
 import { HELP } from './shell/help'
 import { EventSource, KeyedSource, type Source, type SourceOptions, ValueSource } from './shell/live'
+import { createMetrics, type Metric, metricsText } from './shell/metrics'
 import { drawTieKey, type Random, systemRandom } from './shell/random'
 import { RecordingSource } from './shell/recording'
 import { startScheduler } from './shell/scheduler'
@@ -221,6 +222,13 @@ function toSourceOptions(value: unknown): SourceOptions {
   return { old: toBoolean('old', given.old, true), live: toBoolean('live', given.live, true) }
 }
 
+/** Counters and gauges, as data or in the text form of Prometheus. */
+export interface MetricsCall {
+  (options: { readonly format: 'text' }, cb?: Callback<string>): string
+  (options?: { readonly format?: 'json' } | null, cb?: Callback<readonly Metric[]>): readonly Metric[]
+  (options: unknown, cb?: Callback<readonly Metric[] | string>): readonly Metric[] | string
+}
+
 export type Target = { readonly address?: string | object; readonly id?: string }
 
 /** The API of a connection manager. Every method may be called unbound and with a trailing callback. */
@@ -316,6 +324,18 @@ export function createManager(given: ManagerOptions) {
   })
 
   const scheduler = startScheduler({ store, clock, begin: (plan, isOver) => connector.begin(plan, isOver) })
+
+  const metrics = createMetrics({
+    store,
+    clock,
+    scheduler,
+    readers: () => ({
+      peers: peersSource.size,
+      changes: changesSource.size,
+      errors: errorsSource.size,
+      progress: progressSource.size,
+    }),
+  })
 
   // ---- what follows from actions ------------------------------------------------------------------------------------
 
@@ -864,6 +884,13 @@ export function createManager(given: ManagerOptions) {
   const errors = (): Source<ConnectionError> => errorsSource.open()
   const status = (): Status => statusOf(state(), Math.max(now(), state().now))
 
+  const readMetrics = (value?: unknown): readonly Metric[] | string => {
+    const given = value === undefined || value === null ? {} : toFields('options', '{format?}', value, ['format'])
+    const { format = 'json' } = given
+    if (format !== 'json' && format !== 'text') throw new InvalidArgumentError('format', "'json' or 'text'", format)
+    return format === 'text' ? metricsText(metrics.read()) : metrics.read()
+  }
+
   const api = {
     peer: {
       addRoute: syncCall((route: unknown) => addRoute(route)),
@@ -902,6 +929,7 @@ export function createManager(given: ManagerOptions) {
     },
     /** The shorter spelling, for the command line. */
     status: syncCall((): Status => status()),
+    metrics: syncCall((options?: unknown) => readMetrics(options)) as MetricsCall,
     /** The spelling of the original proposal; the same source. */
     connection: { errors },
     initialSync: {

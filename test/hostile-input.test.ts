@@ -273,6 +273,8 @@ const ATTACKS: readonly Attack[] = [
   { call: 'peer.remotePeerDisconnected', kind: 'sync', ...inField('address'), values: ADDRESSES },
   { call: 'initialSync.start', kind: 'sync', ...inField('address'), values: ADDRESSES },
   { call: 'initialSync.start', kind: 'sync', ...inField('id'), values: [...ANYTHING, ...FUNCTIONS] },
+  { call: 'metrics', kind: 'sync', ...plain, values: without([...STRINGS, ...NUMBERS, ...BOOLEANS, SYMBOL]) },
+  { call: 'metrics', kind: 'sync', ...inField('format'), values: without([...ANYTHING, ...FUNCTIONS], 'undefined') },
   { call: 'peers', kind: 'source', ...inField('old'), values: BOOLEAN_FIELD },
   { call: 'peers', kind: 'source', ...inField('live'), values: BOOLEAN_FIELD },
 ]
@@ -311,6 +313,7 @@ const GETTERS: readonly {
   { call: 'peer.remotePeerConnected', kind: 'sync', good: { id: carol.id }, fields: ['id', 'address'] },
   { call: 'peer.remotePeerDisconnected', kind: 'sync', good: { id: alice.id }, fields: ['id', 'address'] },
   { call: 'initialSync.start', kind: 'sync', good: { id: bob.id }, fields: ['id', 'address'] },
+  { call: 'metrics', kind: 'sync', good: {}, fields: ['format'] },
   { call: 'peers', kind: 'source', good: {}, fields: ['old', 'live'] },
   { call: 'connections.setMaxByType', kind: 'sync', good: { net: 1 }, fields: ['net', 'onion'] },
 ]

@@ -75,6 +75,8 @@ const CALLS: readonly Call[] = [
     args: [],
     check: (said) => (said as { code: string }[])[0]?.code === 'off',
   },
+  { name: 'metrics', kind: 'sync', args: [], check: (said) => (said as unknown[]).length > 20 },
+  { name: 'metrics', kind: 'sync', args: [{ format: 'text' }], check: (said) => typeof said === 'string' },
   { name: 'connections.changes', kind: 'source', args: [], check: isSource },
   { name: 'connections.errors', kind: 'source', args: [], check: isSource },
   { name: 'connection.errors', kind: 'source', args: [], check: isSource },
@@ -181,7 +183,7 @@ test('muxrpc-usage prints every command of help(), the nested ones too', (t) => 
     t.match(long, new RegExp(`^connectionManager\\.${name}( {\\w+})? # `, 'm'))
     t.ok(long.includes(description))
   }
-  t.equal(usage.quick(help, []), 'peer|peers|connections|status|connection|initialSync|help')
+  t.equal(usage.quick(help, []), 'peer|peers|connections|status|metrics|connection|initialSync|help')
   t.equal(usage.quick(help, ['peer', 'setPriority']), '--id|priority')
   t.match(
     usage.deep(help, ['peer', 'explain'], ['connectionManager']),

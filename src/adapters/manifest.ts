@@ -29,6 +29,7 @@ export const manifest = {
     recording: 'source',
   },
   status: 'sync',
+  metrics: 'sync',
   connection: { errors: 'source' },
   initialSync: { start: 'sync', stop: 'sync', progress: 'source' },
   help: 'sync',

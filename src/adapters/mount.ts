@@ -186,13 +186,14 @@ export function shout(sbot: Sbot, message: string): void {
 }
 
 function publicApi(manager: ConnectionManager) {
-  const { peer, peers, connections, status, connection, initialSync, onPrioritise, priority, help } = manager
+  const { peer, peers, connections, status, metrics, connection, initialSync, onPrioritise, priority, help } = manager
   // The wire: a connection holds keys and live objects, so the owner's client is told that there is one, not shown it.
   return {
     peer: withSafeConnect(peer),
     peers,
     connections,
     status,
+    metrics,
     connection,
     initialSync,
     onPrioritise,

@@ -140,6 +140,11 @@ export const HELP = {
       },
     },
     status: { type: 'sync', description: 'the same as connections.status', args: {} },
+    metrics: {
+      type: 'sync',
+      description: 'counters and gauges',
+      args: { format: { type: 'String', description: 'text: the format of Prometheus', optional: true } },
+    },
     connection: {
       description: 'another name for connections.errors',
       commands: { errors: { type: 'source', description: 'the same as connections.errors', args: {} } },

@@ -149,6 +149,10 @@ export class KeyedSource<T> {
     )
   }
 
+  get size(): number {
+    return this.readers.size
+  }
+
   changed(keys: readonly string[]): void {
     if (this.pending.size === 0) return
     for (const dirty of this.pending) for (const key of keys) dirty.add(key)
@@ -178,6 +182,10 @@ export class ValueSource<T> {
       () => false,
       () => {},
     )
+  }
+
+  get size(): number {
+    return this.readers.size
   }
 
   changed(): void {

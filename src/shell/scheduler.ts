@@ -18,6 +18,8 @@ export interface Scheduler {
   resume(): void
   /** When the timer is set to, or null; for `status()`. */
   wakeAt(): number | null
+  /** Plans made so far, and how often the timer fired. */
+  counts(): { readonly plans: number; readonly wakeUps: number }
 }
 
 /** A turn that takes this long is over: what else is to be begun is begun in the next one, after timers and sockets. */
@@ -45,6 +47,8 @@ export function startScheduler(options: {
   let wasSlow = false
   let isClosed = false
   let isPaused = false
+  let plans = 0
+  let wakeUps = 0
 
   const clear = (): void => {
     if (timerAt !== null) clock.clearTimeout(timer)
@@ -61,6 +65,7 @@ export function startScheduler(options: {
     if (firstDue(store.getState(), at)) store.dispatch({ type: 'clock/advanced', at })
     // A listener may have closed us meanwhile: a timer set now would have no owner.
     if (isClosed) return
+    plans++
     const next = plan(store.getState(), at)
     // The first plans and dials take many times as long as later ones, as their code is not compiled yet.
     const isOver = (): boolean => clock.now() - now >= SLICE_MS
@@ -76,6 +81,7 @@ export function startScheduler(options: {
         timerAt = next.wakeAt
         timer = clock.setTimeout(() => {
           timerAt = null
+          wakeUps++
           request()
         }, next.wakeAt - at)
       }
@@ -125,5 +131,6 @@ export function startScheduler(options: {
       request()
     },
     wakeAt: () => timerAt,
+    counts: () => ({ plans, wakeUps }),
   }
 }
