@@ -318,6 +318,12 @@ test('counters are what the manager and the network have told by other ways, and
   for (const reason of ['stopped', 'rotation', 'surplus'])
     t.equal(value(manager, 'connections_closed_total', { reason }), told('disconnected', reason), reason)
   t.equal(value(manager, 'connections_closed_total', { reason: 'remote' }), told('disconnected', null), 'remote')
+  for (const direction of ['inbound', 'outbound'])
+    t.equal(
+      value(manager, 'connections_closed_total', { reason: 'stopped', direction }),
+      told('disconnected', 'stopped', direction),
+      direction,
+    )
   t.equal(opened - closed, value(manager, 'connections'), 'the others are up')
   t.equal(value(manager, 'messages_transferred_total'), messages)
   t.equal(value(manager, 'round_trips_total'), messages / 3)
