@@ -156,7 +156,7 @@ if (!hasTerminal()) {
       await watch.until((text) => text.includes(`ban ${short(bob)}: banned`), 'banned')
       await eventually(() => manager.peer.get(bob.id)?.connection.status === 'idle', { message: 'he is hung up on' })
       t.equal(manager.peer.get(bob.id)?.isBanned, true)
-      await watch.until((text) => text.includes('Press u to end the ban.'), 'what to do')
+      await watch.until((text) => text.includes('Keys: u ends the ban'), 'what to do')
       watch.type('u')
       await watch.until((text) => text.includes(`unban ${short(bob)}: not banned any more`), 'unbanned')
       t.equal(manager.peer.get(bob.id)?.isBanned, false)

@@ -24,7 +24,14 @@ import { clean, cut, displayWidth, duration, wrap } from '../../src/cli/watch/te
 import { update } from '../../src/cli/watch/update'
 import { draw, placeColumns, plainText, type Screen } from '../../src/cli/watch/view'
 import type { Finding } from '../../src/core/diagnosis'
-import type { ConnectionView, Explanation, PeerView, RouteView, Status } from '../../src/core/selectors'
+import type {
+  ConnectionView,
+  Explanation,
+  PeerView,
+  RouteExplanation,
+  RouteView,
+  Status,
+} from '../../src/core/selectors'
 import type { FeedId } from '../../src/core/types'
 import { HOUR, idOf, MINUTE, SECOND, START } from '../support/builders'
 
@@ -98,6 +105,8 @@ function explanation(change: Partial<Explanation> = {}): Explanation {
     reason: 'backoff',
     until: START + 30 * SECOND,
     message: '3 failed dials',
+    remedy: 'wait for it',
+    address: null,
     routes: [],
     ...change,
   }
@@ -350,16 +359,16 @@ test('details of a peer show all routes, errors, the explanation and what to do'
   })
   const model = after(begin([bob], { columns: 100 }), ...keys('ENTER'))
   t.deepEqual(wantedExplanations(model), [idOf('bob')])
-  const routes = [
-    { address: route('bob').id, reason: 'backoff' as const, until: START + 30 * SECOND, message: '4 failed' },
-  ]
+  const why = { address: route('bob').id, reason: 'backoff', until: START + 30 * SECOND, message: '4 failed' }
+  const routes = [why as RouteExplanation]
   const text = textOf(after(model, { type: 'explained', explanations: [[idOf('bob'), explanation({ routes })]] }))
   for (const part of [
     route('bob').id,
     'onion:bob.onion:8008~shs:x',
     '60 s ago: ECONNREFUSED refused',
     'Not connected: in 30 s, backoff: 3 failed dials',
-    'Press c to dial it now',
+    'To change it: wait for it',
+    'Keys: c dials it now',
     'backoff: 4 failed, next in 30 s',
     '2 routes',
   ])

@@ -277,25 +277,20 @@ function tableLines(model: Model): Line[] {
 
 // ---- one peer, and the help --------------------------------------------------------------------------------------------
 
-/** What would change it, in the words of this screen. */
-const REMEDIES: Readonly<Record<string, string>> = {
-  off: 'Press s to start dialing, or c to connect to this peer alone.',
-  banned: 'Press u to end the ban.',
-  self: 'Nobody dials oneself.',
-  initialSync:
-    'It ends by itself when we have caught up; sbot-connections sync --stop ends it now. c connects all the same.',
-  offline: 'Look after the network of this machine; the peer is dialed when it is back. c tries now.',
-  peerConnected: 'Another route of this peer is in use.',
-  peerDialing: 'Wait for the outcome, or press d to give it up.',
-  manualOnly: 'Press c to connect, or l to have it kept up.',
-  typeDisabled: 'Give the class slots (sbot-connections max), or press c or l, which need none.',
-  backoff: 'Press c to dial it now. With p h it is tried more often, with l kept up.',
-  hostThrottled: 'Wait a minute, or press c to dial it now.',
-  transportDown:
-    'Look whether what carries it (Tor, the room) runs; its routes are tried again when it is back. c tries now.',
-  slotsFull: 'Give the class more slots (sbot-connections max), or press c or l, which need none.',
-  noRoute: 'Press a to add an address of this peer.',
-  unknown: 'Press a to add an address of this peer.',
+/** The keys that would change it. */
+const HELPFUL_KEYS: Readonly<Record<string, string>> = {
+  off: 's starts dialing, c connects to this peer alone',
+  banned: 'u ends the ban',
+  initialSync: 'c connects all the same',
+  offline: 'c tries now',
+  peerDialing: 'd gives it up',
+  manualOnly: 'c connects, l has it kept up',
+  typeDisabled: 'c and l need no slot',
+  backoff: 'c dials it now, p h has it tried more often, l has it kept up',
+  hostThrottled: 'c dials it now',
+  transportDown: 'c tries now',
+  slotsFull: 'c and l need no slot, p h goes before others',
+  noRoute: 'a adds an address',
 }
 
 function ago(at: EpochMs | null, now: EpochMs): string {
@@ -368,8 +363,11 @@ function detailsText(model: Model, row: Row): readonly (readonly [string, Style]
           ] as const,
         ]
       : [['…', DIM] as const]),
-    ...(reason !== null && Object.hasOwn(REMEDIES, reason)
-      ? [[REMEDIES[reason] ?? '', { color: 'cyan' }] as const]
+    ...(explanation && explanation.remedy !== null && !explanation.connected
+      ? [[`To change it: ${clean(explanation.remedy)}`, { color: 'cyan' }] as const]
+      : []),
+    ...(reason !== null && Object.hasOwn(HELPFUL_KEYS, reason)
+      ? [[`Keys: ${HELPFUL_KEYS[reason] ?? ''}`, { color: 'cyan' }] as const]
       : []),
     ['', PLAIN],
     [peer.routes.length === 0 ? 'no routes' : `${peer.routes.length} route${peer.routes.length === 1 ? '' : 's'}`, DIM],
