@@ -1,7 +1,8 @@
 /**
- * `npm start`: a small network of real sbots on loopback, watched from one of them. Without a terminal it prints plain lines;
- * `--seconds N` ends by itself with a summary and exit code 0, or 1 if a message did not reach a peer that could be reached
- * within 40 s more.
+ * `npm start`: a small network of real sbots on loopback, watched from one of them, in the terminal and on its live page.
+ * Without a terminal it prints plain lines. `--seconds N` ends by itself with a summary and exit code 0, or 1 if a message did
+ * not reach a peer that could be reached within 40 s more. `--port N` is where the page is served if nobody else is there,
+ * `--no-dashboard` leaves it out.
  */
 import { randomBytes } from 'crypto'
 
@@ -11,7 +12,7 @@ import { generate } from 'ssb-keys'
 
 import type Manager = require('../index')
 
-import { bootHangingHost, bootSbot, freePort, removeFolder, type Sbot } from './network'
+import { bootHangingHost, bootSbot, freePort, PAGE_PORT, removeFolder, type Sbot } from './network'
 import { type Row, render } from './table'
 
 const EVERY_MS = 500
@@ -28,22 +29,68 @@ interface Figure {
   sbot: Sbot | null
 }
 
-function parseSeconds(args: readonly string[]): number | null {
-  const at = args.indexOf('--seconds')
-  if (at < 0) return null
-  const seconds = Number(args[at + 1])
-  if (!Number.isFinite(seconds) || seconds < 1 || seconds > 86_400) {
-    process.stderr.write('usage: npm start -- [--seconds N], N from 1 to 86400\n')
-    process.exit(2)
+interface Options {
+  /** Null: until it is interrupted. */
+  readonly seconds: number | null
+  /** Of the live page; null: none. */
+  readonly pagePort: number | null
+}
+
+function usage(): never {
+  process.stderr.write(
+    'usage: npm start -- [--seconds N] [--port N] [--no-dashboard]\n' +
+      '  --seconds N      end after N seconds, 1 to 86400\n' +
+      `  --port N         serve the live page there, 1024 to 65535, or 0 for any port; by default ${PAGE_PORT}\n` +
+      '  --no-dashboard   do not serve the live page\n',
+  )
+  process.exit(2)
+}
+
+function parseOptions(args: readonly string[]): Options {
+  let seconds: number | null = null
+  let pagePort: number | null = PAGE_PORT
+  for (let at = 0; at < args.length; at++) {
+    const value = args[at + 1] === undefined || args[at + 1] === '' ? Number.NaN : Number(args[at + 1])
+    if (args[at] === '--no-dashboard') pagePort = null
+    else if (args[at] === '--seconds' && value >= 1 && value <= 86_400) seconds = Number(args[++at])
+    else if (args[at] === '--port' && (value === 0 || (value >= 1_024 && value <= 65_535)) && Number.isInteger(value))
+      pagePort = Number(args[++at])
+    else usage()
   }
-  return seconds
+  return { seconds, pagePort }
+}
+
+interface Page {
+  /** One that has not been used yet, and is still good. */
+  url(): Promise<string>
+  /** The last one was used, or is too old. */
+  isUsed(): boolean
+}
+
+async function servePage({ page }: Sbot): Promise<Page | null> {
+  if (!page) return null
+  try {
+    await page.start()
+  } catch (error) {
+    process.stdout.write(`${error instanceof Error ? error.message : error}\n`)
+    return null
+  }
+  let last = ''
+  const isUsed = (): boolean => page.status().tokens === 0
+  return {
+    url: async () => {
+      if (isUsed()) last = await page.url()
+      return last
+    },
+    isUsed,
+  }
 }
 
 const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
 const stamp = (): string => new Date().toISOString().slice(11, 19)
 
 async function main(): Promise<number> {
-  const seconds = parseSeconds(process.argv.slice(2))
+  const { seconds, pagePort } = parseOptions(process.argv.slice(2))
   const isTerminal = process.stdout.isTTY === true
   const say = (line: string): void => {
     if (!isTerminal) process.stdout.write(`${line}\n`)
@@ -52,32 +99,38 @@ async function main(): Promise<number> {
   console.error = () => {}
 
   process.stdout.write(
-    'booting six sbots (secret-stack, ssb-db2, ssb-ebt, ssb-friends, sbot-connection-manager/conn and\n' +
+    'booting seven sbots (secret-stack, ssb-db2, ssb-ebt, ssb-friends, sbot-connection-manager/conn and\n' +
       '/replication-scheduler) on loopback …\n',
   )
   const shs = randomBytes(32).toString('base64')
-  const me = await bootSbot({ name: 'me', shs })
-  const [alice, bob, carol, frank, grace] = (await Promise.all(
-    ['alice', 'bob', 'carol', 'frank', 'grace'].map((name) => bootSbot({ name, shs })),
-  )) as [Sbot, Sbot, Sbot, Sbot, Sbot]
+  const me = await bootSbot({
+    name: 'me',
+    shs,
+    ...(pagePort === null ? {} : { pagePort: await freePort(pagePort) }),
+  })
+  const [alice, bob, carol, dave, frank, grace] = (await Promise.all(
+    ['alice', 'bob', 'carol', 'dave', 'frank', 'grace'].map((name) => bootSbot({ name, shs })),
+  )) as [Sbot, Sbot, Sbot, Sbot, Sbot, Sbot]
   const hanging = await bootHangingHost()
-  const deadKey = generate().id.slice(1, -'.ed25519'.length)
   const hangKey = generate().id.slice(1, -'.ed25519'.length)
 
   const figures: Figure[] = [
     { name: 'alice', note: 'up all the time', id: alice.id, sbot: alice },
     { name: 'bob', note: 'two routes, one of them dead', id: bob.id, sbot: bob },
     { name: 'carol', note: 'comes and goes', id: carol.id, sbot: carol },
-    { name: 'dave', note: 'down', id: `@${deadKey}.ed25519`, sbot: null },
+    { name: 'dave', note: 'down at the address that is known', id: dave.id, sbot: dave },
     { name: 'erin', note: 'hangs in the handshake', id: `@${hangKey}.ed25519`, sbot: null },
     { name: 'frank', note: 'blocked', id: frank.id, sbot: frank },
     { name: 'grace', note: 'no route known: she dials us', id: grace.id, sbot: grace },
   ]
   const nameOf = (id: string): string => figures.find((figure) => figure.id === id)?.name ?? 'me'
-  const friends = (): Sbot[] => [me, alice, bob, figures[2]?.sbot, grace].filter((each): each is Sbot => Boolean(each))
+  /** Somebody has given us his new address. */
+  let hasDaveCome = false
+  const friends = (): Sbot[] =>
+    [me, alice, bob, figures[2]?.sbot, hasDaveCome ? dave : null, grace].filter((each): each is Sbot => Boolean(each))
 
   // Everybody follows everybody; frank only follows, and nobody follows him.
-  const circle = [me, alice, bob, carol, grace]
+  const circle = [me, alice, bob, carol, dave, grace]
   for (const one of circle)
     for (const other of circle)
       if (one !== other) await one.publish({ type: 'contact', contact: other.id, following: true })
@@ -86,17 +139,20 @@ async function main(): Promise<number> {
 
   const { manager } = me
   // As an app of today would, through sbot.conn; who is a friend and who is blocked comes from the social graph.
-  for (const address of [
-    alice.address,
-    `net:127.0.0.1:${await freePort()}~shs:${bob.id.slice(1, -8)}`,
-    bob.address,
-    carol.address,
-    `net:127.0.0.1:${await freePort()}~shs:${deadKey}`,
-    `net:127.0.0.1:${hanging.port}~shs:${hangKey}`,
-    frank.address,
-  ])
-    me.conn.remember(address)
+  for (const [address, name] of [
+    [alice.address, 'alice'],
+    [`net:127.0.0.1:${await freePort()}~shs:${bob.id.slice(1, -8)}`, 'bob'],
+    [bob.address, 'bob'],
+    [carol.address, 'carol'],
+    [`net:127.0.0.1:${await freePort()}~shs:${dave.id.slice(1, -8)}`, 'dave'],
+    [`net:127.0.0.1:${hanging.port}~shs:${hangKey}`, 'erin'],
+    [frank.address, 'frank'],
+  ] as const)
+    me.conn.remember(address, { name })
   for (const other of [frank, grace, carol]) other.conn.remember(me.address)
+
+  // Of grace no route is known, to keep her name with.
+  me.page?.addNames((id) => [...figures, me].find((each) => each.id === id)?.name)
 
   // The block has just been published; ssb-friends hears of it when it is indexed.
   while (!manager.peer.get(frank.id)?.isBanned) await sleep(50)
@@ -106,6 +162,7 @@ async function main(): Promise<number> {
     manager.connections.changes(),
     pull.drain(
       (change: Manager.ConnectionChange) => {
+        if (change.peer === dave.id && change.type === 'connected') hasDaveCome = true
         const where = change.address === null ? '' : ` ${change.address.split('~')[0]}`
         const why = change.reason === null ? '' : ` (${change.reason})`
         say(`${stamp()} ${change.type} ${nameOf(change.peer)}${where}${why}`)
@@ -125,6 +182,13 @@ async function main(): Promise<number> {
   )
 
   await Promise.all([me, alice, bob, carol, frank, grace].map((each) => each.conn.start()))
+  const page = await servePage(me)
+  const commandLine = `node lib/cli/main.js --path ${me.path}`
+  const hint = `dave has moved: his new address is ${dave.address}`
+  if (page) say(`live page: ${await page.url()} (opens once; then there is a new one)`)
+  say(`command line: ${commandLine} status`)
+  say(`${hint}; add it, on the page or by: ${commandLine} add '${dave.address}'`)
+
   const startedAt = Date.now()
   const endsAt = seconds === null ? Number.POSITIVE_INFINITY : startedAt + seconds * 1000
 
@@ -139,7 +203,8 @@ async function main(): Promise<number> {
   /** How many messages there are of each feed, as its owner counts them; carol keeps her count while she is away. */
   const published: Record<string, number> = {}
   const snapshot = async (): Promise<Row[]> => {
-    for (const each of friends()) published[each.id] = (await each.clock())[each.id] ?? published[each.id] ?? 0
+    for (const each of new Set([...friends(), dave]))
+      published[each.id] = (await each.clock())[each.id] ?? published[each.id] ?? 0
     const mine = await me.clock()
     return figures.map((figure): Row => {
       const all = published[figure.id]
@@ -156,9 +221,14 @@ async function main(): Promise<number> {
   const draw = async (): Promise<void> => {
     const rows = await snapshot()
     const width = Math.max(100, process.stdout.columns || 120)
-    const head = `sbot-connection-manager · ${Math.round((Date.now() - startedAt) / 1000)} s · Ctrl-C ends`
+    const head = [
+      `sbot-connection-manager · ${Math.round((Date.now() - startedAt) / 1000)} s · Ctrl-C ends`,
+      ...(page ? [`live page: ${await page.url()}`] : []),
+      `command line: ${commandLine} status`,
+      ...(hasDaveCome ? [] : [hint]),
+    ]
     const notes = figures.map((figure) => `${figure.name}: ${figure.note}`).join(' · ')
-    const lines = [head, '', ...render(rows, manager.connections.status(), Date.now(), width), '', notes]
+    const lines = [...head, '', ...render(rows, manager.connections.status(), Date.now(), width), '', notes]
     process.stdout.write(`\x1b[H\x1b[2J${lines.map((line) => line.slice(0, width)).join('\n')}\n`)
   }
 
@@ -199,6 +269,7 @@ async function main(): Promise<number> {
   const jobs = [publishing(), comingAndGoing()]
   while (Date.now() < endsAt) {
     if (isTerminal) await draw()
+    else if (page?.isUsed()) say(`live page, once more: ${await page.url()}`)
     const stop = await Promise.race([sleep(Math.min(EVERY_MS, endsAt - Date.now())), interrupted.then(() => 'stop')])
     if (stop === 'stop') break
   }
@@ -212,7 +283,7 @@ async function main(): Promise<number> {
     for (const each of friends()) published[each.id] = (await each.clock())[each.id] ?? 0
     for (const reader of friends()) {
       const clock = await reader.clock()
-      for (const author of circle) {
+      for (const author of circle.filter((each) => hasDaveCome || each !== dave)) {
         const all = published[author.id] ?? 0
         total += all
         const have = Math.min(all, clock[author.id] ?? 0)
@@ -239,7 +310,9 @@ async function main(): Promise<number> {
   )
   process.stdout.write(
     `frank, who is blocked, ${frankHas === 0 ? 'got nothing' : 'GOT SOMETHING'} and ${hasRefused ? 'was refused' : 'never called'}; ` +
-      'dave is down and erin hangs: nobody could reach them\n',
+      (hasDaveCome
+        ? 'dave was reached at his new address; erin hangs: nobody could reach her\n'
+        : 'dave is down at the address that is known and erin hangs: nobody could reach them\n'),
   )
 
   const { feeds } = me.replication.status()
@@ -250,9 +323,9 @@ async function main(): Promise<number> {
       `${[alice.id, frank.id].map((id) => withNames(me.replication.explain(id).text)).join(' ')}\n`,
   )
 
-  await Promise.all([...friends(), frank].map((each) => each.close()))
+  await Promise.all([...new Set([...friends(), dave, frank])].map((each) => each.close()))
   await hanging.close()
-  for (const each of [me, alice, bob, carol, frank, grace]) removeFolder(each.path)
+  for (const each of [me, alice, bob, carol, dave, frank, grace]) removeFolder(each.path)
   return missing.length === 0 && frankHas === 0 ? 0 : 1
 }
 

@@ -3,7 +3,7 @@
  * and `/replication-scheduler`.
  * Needs the development dependencies, so it is not part of the published package.
  */
-import { mkdtempSync, rmSync } from 'fs'
+import { mkdtempSync, rmSync, writeFileSync } from 'fs'
 import { createServer, type Server, type Socket } from 'net'
 import { tmpdir } from 'os'
 import { join } from 'path'
@@ -13,6 +13,7 @@ import SecretStack = require('secret-stack')
 import { loadOrCreateSync } from 'ssb-keys'
 
 import plugins = require('../conn')
+import dashboard = require('../dashboard')
 import replicationScheduler = require('../replication-scheduler')
 
 import type Manager = require('../index')
@@ -29,6 +30,9 @@ export interface Replication {
   explain(feed: string): { readonly text: string }
 }
 
+/** Where the live page goes if nothing is said. */
+export const PAGE_PORT = 8990
+
 type Api = Pick<Manager.ConnectionManager, 'peer' | 'peers' | 'connections' | 'initialSync' | 'priority'>
 
 export interface Sbot {
@@ -40,6 +44,8 @@ export interface Sbot {
   readonly manager: Api
   readonly conn: Conn
   readonly replication: Replication
+  /** The live page, if it was asked for. */
+  readonly page: dashboard.Api | null
   publish(content: object): Promise<unknown>
   /** The latest sequence number by feed: what this sbot has. */
   clock(): Promise<Record<string, number>>
@@ -51,6 +57,7 @@ interface Stack extends SecretStack.Stack {
   readonly conn: Conn
   readonly db: { create(options: object, cb: (error: unknown, message?: unknown) => void): void }
   readonly replicationScheduler: Replication
+  readonly dashboard?: dashboard.Api
   getVectorClock(cb: (error: unknown, clock?: Record<string, number>) => void): void
 }
 
@@ -68,6 +75,8 @@ export async function bootSbot(options: {
   readonly shs: string
   readonly path?: string
   readonly port?: number
+  /** Serves the live page there. */
+  readonly pagePort?: number
 }): Promise<Sbot> {
   const { name, shs } = options
   const path = options.path ?? makeFolder(name)
@@ -87,6 +96,9 @@ export async function bootSbot(options: {
   ])
     stack.use(require(plugin))
   stack.use(replicationScheduler).use(plugins)
+  if (options.pagePort !== undefined) stack.use(dashboard)
+  // So that the command line finds it by its folder alone.
+  writeFileSync(join(path, 'config'), JSON.stringify({ caps: { shs }, port }))
   const sbot = stack({
     path,
     keys,
@@ -101,6 +113,7 @@ export async function bootSbot(options: {
     // Started when the scene is set. Nobody but these six is to be heard of.
     conn: { autostart: false, populatePubs: false },
     gossip: { local: false },
+    ...(options.pagePort === undefined ? {} : { dashboard: { port: options.pagePort } }),
   }) as Stack
   let isClosed = false
   return {
@@ -112,6 +125,7 @@ export async function bootSbot(options: {
     manager: sbot.connectionManager,
     conn: sbot.conn,
     replication: sbot.replicationScheduler,
+    page: sbot.dashboard ?? null,
     publish: (content) =>
       new Promise((resolve, reject) => {
         sbot.db.create({ keys, feedFormat: 'classic', content }, (error, message) =>
@@ -131,12 +145,12 @@ export async function bootSbot(options: {
   }
 }
 
-/** A port on which nothing listens. */
-export function freePort(): Promise<number> {
+/** A port on which nothing listens: `wanted` if that is one. */
+export function freePort(wanted = 0): Promise<number> {
   return new Promise((resolve, reject) => {
     const server = createServer()
-    server.once('error', reject)
-    server.listen(0, '127.0.0.1', () => {
+    server.once('error', (error) => (wanted === 0 ? reject(error) : resolve(freePort())))
+    server.listen(wanted, '127.0.0.1', () => {
       const address = server.address()
       const port = typeof address === 'object' && address ? address.port : 0
       server.close(() => resolve(port))
