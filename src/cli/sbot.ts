@@ -47,6 +47,7 @@ const CODES_BY_NAME: { readonly [name: string]: string } = {
   StoredStateError: 'ERR_STORED_STATE',
   InvariantError: 'ERR_INVARIANT',
   HookFailedError: 'ERR_HOOK_FAILED',
+  RecordingBehindError: 'ERR_RECORDING_BEHIND',
 }
 const REMEDIES: { readonly [code: string]: string } = {
   ERR_INVALID_ADDRESS: 'Write it as net:HOST:PORT~shs:KEY, or HOST:PORT:@KEY.ed25519.',

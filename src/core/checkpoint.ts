@@ -5,7 +5,7 @@
  *
  * It is a list of parts of a bounded size, made one by one, as there may be 100 000 routes:
  *
- *     {type: 'checkpoint', format: 1, root: {…}}          options, mode, times, slots' figures
+ *     {type: 'checkpoint', format: 1, version, root: {…}} options, mode, times, slots' figures
  *     {type: 'checkpoint/peers', peers: […]}              each with its routes and its connection
  *     {type: 'checkpoint/hosts', hosts: […]}              when each was last dialed
  *     {type: 'checkpoint/layers', layers: […]}            what takes the blame
@@ -63,6 +63,7 @@ import type {
   Stats,
   Suspect,
 } from './types'
+import { VERSION } from './version'
 
 /** Grows when an older reader would misunderstand what is written. */
 export const CHECKPOINT_FORMAT = 1
@@ -71,7 +72,7 @@ export const CHECKPOINT_FORMAT = 1
 const PART_ENTRIES = 256
 
 export type CheckpointPart =
-  | { readonly type: 'checkpoint'; readonly format: number; readonly root: Json }
+  | { readonly type: 'checkpoint'; readonly format: number; readonly version: string; readonly root: Json }
   | { readonly type: 'checkpoint/peers'; readonly peers: readonly Json[] }
   | { readonly type: 'checkpoint/hosts'; readonly hosts: readonly Json[] }
   | { readonly type: 'checkpoint/layers'; readonly layers: readonly Json[] }
@@ -314,7 +315,7 @@ const root = record<Root>({
 /** All of a state, part by part; each costs about as much as a slice of work may. The state may be an old one by then. */
 export function* checkpointOf(state: State): Generator<CheckpointPart, void> {
   const classes = Object.entries(state.classes)
-  yield { type: 'checkpoint', format: CHECKPOINT_FORMAT, root: root.write({ ...state, classes }) }
+  yield { type: 'checkpoint', format: CHECKPOINT_FORMAT, version: VERSION, root: root.write({ ...state, classes }) }
   for (const peers of portions(peersOf(state), ({ routes }) => 1 + routes.length))
     yield { type: 'checkpoint/peers', peers: peers.map(peer.write) }
   for (const hosts of portions(state.hosts.entries())) yield { type: 'checkpoint/hosts', hosts: hosts.map(host.write) }

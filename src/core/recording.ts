@@ -234,7 +234,8 @@ export function readAction(json: unknown, item: number): Action {
 
 // ---- as a file ----------------------------------------------------------------------------------------------------------
 
-const NAME = 'sbot-connection-manager'
+/** What the first line of each recording says. */
+export const RECORDING_NAME = 'sbot-connection-manager'
 /** Grows when an older reader would misunderstand a file. */
 export const RECORDING_FORMAT = 1
 
@@ -273,7 +274,7 @@ const end = record<RecordingEnd>({ end: text, at: time, actions: count })
 
 /** The first line of a file. */
 export function recordingHeader({ version, at, id }: RecordingHeader): string {
-  return `${JSON.stringify({ recording: NAME, format: RECORDING_FORMAT, version, at, id })}\n`
+  return `${JSON.stringify({ recording: RECORDING_NAME, format: RECORDING_FORMAT, version, at, id })}\n`
 }
 
 /** The line of an item that is `recordable`. */
@@ -325,7 +326,7 @@ function readHeader(line: string): RecordingHeader {
   } catch (error) {
     throw new RecordingError(null, 'its first line is not that of a recording', error)
   }
-  if (!isPlainObject(json) || own(json, 'recording') !== NAME)
+  if (!isPlainObject(json) || own(json, 'recording') !== RECORDING_NAME)
     throw new RecordingError(null, 'its first line is not that of a recording')
   const format = own(json, 'format')
   if (format !== RECORDING_FORMAT) {

@@ -4,6 +4,8 @@ import { registerCompletion } from './completion'
 import { registerDashboard } from './dashboard'
 import { registerLog } from './log'
 import { registerPeers } from './peers'
+import { registerRecord } from './record'
+import { registerReplay } from './replay'
 import { registerStatus } from './status'
 import { registerSteering } from './steer'
 import { registerSwitches } from './switches'
@@ -21,7 +23,7 @@ export const GROUPS: readonly Group[] = [
   { title: 'Why:', commands: [] },
   { title: 'Peers:', commands: [registerSteering] },
   { title: 'Connections as a whole:', commands: [registerSwitches, registerSync] },
-  { title: 'Files and recordings:', commands: [registerTables] },
+  { title: 'Files and recordings:', commands: [registerTables, registerRecord, registerReplay] },
   { title: 'On the screen, and an sbot of its own:', commands: [registerWatch, registerDashboard] },
   { title: 'Help:', commands: [registerCompletion] },
 ]
