@@ -700,6 +700,8 @@ const REMOTE_CALLS = new Set([
   ...[...flatten(connManifest).keys()].map((name) => `conn.${name}`),
 ])
 
+const CLI_COMMANDS = new Set(inSources(/\.command\('([a-z]+)/g, (file) => file.startsWith('src/cli/')))
+
 /** What is wrong with a command line, or null. */
 function brokenCommand(line: string): string | null {
   const words = line
@@ -712,6 +714,8 @@ function brokenCommand(line: string): string | null {
     if (verb === 'start' || verb === 'status' || REMOTE_CALLS.has(verb)) return null
     return `no such call: ${verb}`
   }
+  if (program === 'sbot-connections')
+    return CLI_COMMANDS.has(verb) ? null : `no such command of sbot-connections: ${verb}`
   if (program === '.ci/run') return existsSync(join(ROOT, '.ci/run')) ? null : 'there is no .ci/run'
   if (program !== 'npm') return `unknown program: ${program}`
   const script = verb === 'run' ? (words[2] ?? '') : verb
@@ -801,6 +805,7 @@ test('the harness: a sample that is wrong is found out', async (t) => {
   t.throws(() => instrument('if (true) {\n  // → 1\n}'), /belongs to no statement/, 'a claim about nothing')
   t.deepEqual(brokenCommands('npm run no-such && npm test'), ['no such npm script: no-such'])
   t.deepEqual(brokenCommands('ssb-server gossip.noSuch'), ['no such call: gossip.noSuch'])
+  t.deepEqual(brokenCommands('sbot-connections noSuch'), ['no such command of sbot-connections: noSuch'])
 })
 
 for (const sample of all) {
