@@ -630,7 +630,8 @@ test('calls without arguments pass over what they are given', (t) => {
       manager.connections.diagnose(given as never)
       manager.help(given as never)
       manager.initialSync.stop(given as never)
-      const open = [manager.connections.changes, manager.connections.errors, manager.initialSync.progress] as Method[]
+      const { changes, errors, recording } = manager.connections
+      const open = [changes, errors, recording, manager.initialSync.progress] as Method[]
       for (const source of open) (source(given) as (abort: true, cb: () => void) => void)(true, () => {})
     }, title)
     manager.close()
@@ -651,6 +652,7 @@ test('the table is as long as it should be', (t) => {
     'status',
     'connections.changes',
     'connections.errors',
+    'connections.recording',
     'connection.errors',
     'initialSync.stop',
     'initialSync.progress',

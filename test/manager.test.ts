@@ -79,6 +79,7 @@ const CALLS: readonly Call[] = [
   { name: 'metrics', kind: 'sync', args: [{ format: 'text' }], check: (said) => typeof said === 'string' },
   { name: 'connections.changes', kind: 'source', args: [], check: isSource },
   { name: 'connections.errors', kind: 'source', args: [], check: isSource },
+  { name: 'connections.recording', kind: 'source', args: [], check: isSource },
   { name: 'connection.errors', kind: 'source', args: [], check: isSource },
   { name: 'initialSync.start', kind: 'sync', args: [], check: isUndefined },
   { name: 'initialSync.start', kind: 'sync', args: [bob.id], check: isUndefined },

@@ -134,6 +134,28 @@ const ROWS: readonly Row[] = [
     fields: { path: '' },
   },
   {
+    error: new errors.RecordingError(3, 'no such action', CAUSE),
+    class: errors.RecordingError,
+    code: 'ERR_RECORDING',
+    message: 'the recording cannot be replayed: item 3: no such action',
+    fields: { item: 3 },
+    cause: CAUSE_DATA,
+  },
+  {
+    error: new errors.RecordingError(null, 'it is empty'),
+    class: errors.RecordingError,
+    code: 'ERR_RECORDING',
+    message: 'the recording cannot be replayed: it is empty',
+    fields: { item: null },
+  },
+  {
+    error: new errors.RecordingBehindError(50_001),
+    class: errors.RecordingBehindError,
+    code: 'ERR_RECORDING_BEHIND',
+    message: 'the recording has ended, as its reader was 50001 entries behind: what it was given is whole up to here',
+    fields: { waiting: 50_001 },
+  },
+  {
     error: new errors.InvariantError('two connections to @a', CAUSE),
     class: errors.InvariantError,
     code: 'ERR_INVARIANT',
@@ -205,6 +227,7 @@ test('what strangers wrote is shortened before an error keeps it', (t) => {
     new errors.NoRouteError(huge),
     new errors.DialTimeoutError(huge, 1),
     new errors.BannedError(huge),
+    new errors.RecordingError(1, huge, huge),
     new errors.StoredStateError('', huge, { message: huge, code: huge, name: huge }),
   ]
   for (const error of all) t.ok(JSON.stringify(error).length < 2000, error.name)

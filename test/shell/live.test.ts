@@ -353,17 +353,20 @@ function startToWait(source: Source<unknown>): Witness {
   return new Weak(held)
 }
 
+/** Of a source that has something to say at once. */
+function afterFirst(source: Source<unknown>): Source<unknown> {
+  source(null, () => {})
+  return source
+}
+
 test('nothing is kept of a reader that has ended', async (t) => {
   const { manager } = bench()
   const sources: Record<string, () => Source<unknown>> = {
     peers: () => manager.peers({ old: false }) as Source<unknown>,
     changes: () => manager.connections.changes() as Source<unknown>,
     errors: () => manager.connections.errors() as Source<unknown>,
-    progress: () => {
-      const source = manager.initialSync.progress() as Source<unknown>
-      source(null, () => {}) // the present state, at once
-      return source
-    },
+    recording: () => afterFirst(manager.connections.recording() as Source<unknown>),
+    progress: () => afterFirst(manager.initialSync.progress() as Source<unknown>),
   }
   for (const [name, open] of Object.entries(sources)) {
     const [liveSource, endedSource] = [open(), open()]
