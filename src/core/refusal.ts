@@ -269,13 +269,6 @@ export function isTransportMissing(state: State, layer: Layer): boolean {
   return false
 }
 
-/** The layer that a refusal of `transportDown` speaks of. */
-function holdingLayer(state: State, route: Route, peer: Peer, now: EpochMs): Layer | undefined {
-  return layersDownAbove(state, route).find(
-    (layer) => layer.key !== LINK && layerHolds(state, layer, route, peer) > now,
-  )
-}
-
 /**
  * What would lift a refusal, one sentence that names the call; null where there is nothing to do. Apart from the rules, as they
  * are asked before each dial, and this only by people.
@@ -307,15 +300,13 @@ export function remedyOf(refused: Refusal, state: State, route: Route, peer: Pee
     case 'typeDisabled':
       return `connections.setMaxByType({${name}: 3}) gives it slots; peer.setLongTerm and peer.connect do without one`
     case 'backoff':
-      return route.errorCount > 0
-        ? `${soon}; peer.connect dials now; peer.removeRoute if the address is out of date`
-        : `${soon}; peer.connect dials now`
     case 'hostThrottled':
-      return `${soon}; peer.connect dials now`
     case 'transportDown': {
-      const layer = holdingLayer(state, route, peer, now)
+      // Pauses come before layers in the rules, and yet it is the layer that has to be mended.
+      const [layer] = layersDownAbove(state, route)
       const todo = layer ? `${layerRemedy(layer.key, isTransportMissing(state, layer))}; ` : ''
-      return `${todo}${soon}; peer.connect dials now`
+      const orElse = route.errorCount > 0 && !layer ? '; peer.removeRoute if the address is out of date' : ''
+      return `${todo}${soon}; peer.connect dials now${orElse}`
     }
     case 'slotsFull': {
       const more = slotsMax(state.options, name) + 1

@@ -2,7 +2,9 @@
 import type { Register } from '../cli'
 import { registerCompletion } from './completion'
 import { registerDashboard } from './dashboard'
+import { registerDoctor } from './doctor'
 import { registerLog } from './log'
+import { registerMetrics } from './metrics'
 import { registerPeers } from './peers'
 import { registerRecord } from './record'
 import { registerReplay } from './replay'
@@ -12,6 +14,7 @@ import { registerSwitches } from './switches'
 import { registerSync } from './sync'
 import { registerTables } from './tables'
 import { registerWatch } from './watch'
+import { registerWhy } from './why'
 
 export interface Group {
   readonly title: string
@@ -20,7 +23,7 @@ export interface Group {
 
 export const GROUPS: readonly Group[] = [
   { title: 'Look:', commands: [registerStatus, registerPeers, registerLog] },
-  { title: 'Why:', commands: [] },
+  { title: 'Why:', commands: [registerWhy, registerDoctor, registerMetrics] },
   { title: 'Peers:', commands: [registerSteering] },
   { title: 'Connections as a whole:', commands: [registerSwitches, registerSync] },
   { title: 'Files and recordings:', commands: [registerTables, registerRecord, registerReplay] },
