@@ -326,8 +326,11 @@ export function createLive(options: {
 
     function* snapshotEvents(): Generator<string, undefined> {
       yield eventText('hello', hello())
-      const texts = [shared?.status.latest(), shared?.sync(), shared?.findings.latest()]
-      for (const text of texts) if (typeof text === 'string') yield text
+      // Each of these looks at the whole table, so each has a turn of its own.
+      for (const read of [shared?.status.latest, shared?.sync, shared?.findings.latest]) {
+        const text = read?.() ?? null
+        if (text !== null) yield text
+      }
       while (cursor !== null) yield eventText('peers', peersAfter(cursor))
       for (let at: number | null = 0; at !== null; ) {
         const { entries, next } = history.read(at, MAX_ROWS)

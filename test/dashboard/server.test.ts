@@ -1,6 +1,7 @@
 /** The live page over HTTP on real stacks: who is let in, what each attack meets, what the page is told and what it can do. */
+import { subscribe } from 'diagnostics_channel'
 import { existsSync } from 'fs'
-import { createServer } from 'net'
+import { createServer, type Socket } from 'net'
 import { networkInterfaces } from 'os'
 import { join } from 'path'
 
@@ -14,6 +15,7 @@ import type { Answer, ExplainAnswer, Hello, HistoryEntry, PeerRow } from '../../
 import type { DashboardStatus } from '../../src/dashboard/service'
 import { eventually } from '../support/eventually'
 import { type Ask, exchange, openEvents, type Reply, request } from '../support/http'
+import { person } from '../support/manager'
 import {
   ask,
   bootClient,
@@ -59,6 +61,12 @@ async function silently<T>(fn: () => Promise<T>): Promise<T> {
 }
 
 const portOf = (stack: Stack): number => Number(new URL(page(stack).status().address ?? '').port)
+
+/** What this process has written to connections of a port, and the system has not taken. */
+const accepted = new Set<Socket>()
+subscribe('net.server.socket', (message) => accepted.add((message as { socket: Socket }).socket))
+const waitingBytes = (port: number): number =>
+  [...accepted].reduce((sum, socket) => sum + (socket.localPort === port ? socket.writableLength : 0), 0)
 
 /** Trades a token for a session. */
 async function enter(stack: Stack): Promise<string> {
@@ -460,6 +468,37 @@ test('too many pages, and a reader that does not read, are held off; the rest is
   await eventually(() => late.of('synced').length === 1, { message: 'for somebody else' })
   for (const reader of [...readers, late]) reader.close()
   await eventually(() => page(alice).status().readers === 0, { message: 'all have gone' })
+  await alice.close()
+})
+
+test('10 000 routes come over a socket, also to a reader who stops in the middle, and wait nowhere in memory', async (t) => {
+  const alice = await serving({ version: 6, name: 'alice' })
+  const internal = mountedOn(alice.ssb)?.manager.internal
+  const people = Array.from({ length: 10_000 }, (_, i) => person(`${i}`.padStart(32, 'p')))
+  internal?.report(
+    people.map(({ address, id: peer }, i) => ({
+      route: { address, peer, protocol: 'net', host: `h${i}.example`, port: 8008, portal: null, scope: 'name' },
+      isLocal: false,
+      source: 'manual',
+    })),
+  )
+  const { port, cookie } = await browser(alice)
+  const reader = openEvents(port, cookie)
+  await eventually(() => reader.of('peers').length > 0)
+  reader.pause()
+  const isStuck = (): boolean => waitingBytes(port) > 0
+  await eventually(isStuck, { message: 'the server has more than the socket takes' })
+  for (let round = 0; round < 20; round++)
+    for (const { id } of people.slice(0, 100))
+      api(alice).peer.setPriority({ id, priority: round % 2 === 0 ? 'HIGH' : 'LOW' })
+  t.ok(waitingBytes(port) < 2_000_000, 'one event waits, not the rest')
+  reader.resume()
+  await eventually(() => reader.of('synced').length === 1, { message: 'all of it', timeoutMs: 20_000 })
+  const rows = () => (reader.of('peers') as PeerRow[][]).flat()
+  await eventually(() => rows().filter(({ priority }) => priority === 'LOW').length >= 100, { message: 'as it is now' })
+  t.equal(new Set(rows().map(({ id }) => id)).size, 10_000)
+  t.ok(rows().length <= 10_000 + 300, `${rows().length} rows: of what has changed twenty times, the last is told`)
+  reader.close()
   await alice.close()
 })
 

@@ -1,5 +1,5 @@
 /** HTTP as bytes, so that a test can send what no client would, and a reader of server-sent events. */
-import { get } from 'http'
+import { get, type IncomingMessage } from 'http'
 import { connect } from 'net'
 
 import { withTimeout } from './eventually'
@@ -80,6 +80,9 @@ export interface EventReader {
   readonly isClosed: boolean
   /** The body as it came. */
   readonly raw: string
+  /** Takes nothing more, until `resume`. */
+  pause(): void
+  resume(): void
   close(): void
 }
 
@@ -88,13 +91,15 @@ export function openEvents(port: number, cookie: string): EventReader {
   let raw = ''
   let rest = ''
   let isClosed = false
+  let response: IncomingMessage | null = null
   const events: { readonly name: string; readonly data: unknown }[] = []
   const sent = get(
     { host: '127.0.0.1', port, path: '/events', headers: { Cookie: cookie }, agent: false },
-    (response) => {
-      reader.status = response.statusCode ?? 0
-      response.setEncoding('utf8')
-      response.on('data', (text: string) => {
+    (answered) => {
+      response = answered
+      reader.status = answered.statusCode ?? 0
+      answered.setEncoding('utf8')
+      answered.on('data', (text: string) => {
         raw += text
         rest += text
         const end = rest.lastIndexOf('\n\n')
@@ -103,7 +108,7 @@ export function openEvents(port: number, cookie: string): EventReader {
         rest = rest.slice(end + 2)
       })
       // An early end is told by `close`.
-      response.on('error', () => {})
+      answered.on('error', () => {})
     },
   )
   sent.on('error', () => {})
@@ -120,6 +125,8 @@ export function openEvents(port: number, cookie: string): EventReader {
     get raw() {
       return raw
     },
+    pause: () => void response?.pause(),
+    resume: () => void response?.resume(),
     close: () => void sent.destroy(),
   }
   return reader
