@@ -3,7 +3,7 @@ import type { TargetedKeyboardEvent } from 'preact'
 import { useMemo, useRef, useState } from 'preact/hooks'
 
 import { useApp } from './app'
-import { count, peerName, plural } from './format'
+import { clean, count, peerName, plural } from './format'
 import { layoutMap, type MapNode, neighbour, RINGS, type Way } from './map-layout'
 import { Section, StateMark, StateShape, Tip, useWidth } from './parts'
 import { type PeerState, peerSentence, STATE_WORDS } from './words'
@@ -45,7 +45,8 @@ export function PeerMap() {
     [model, versions.peers, ages, radius, isNarrow, app.selected],
   )
   const { nodes, sectors, hidden } = layout
-  const tabbable = nodes.find((node) => node.peer.id === focused) ?? nodes[0]
+  const tabbable =
+    nodes.find((node) => node.peer.id === focused) ?? nodes.find((node) => node.state === 'connected') ?? nodes[0]
   const tipFor = nodes.find((node) => node.peer.id === (pointed ?? focused))
 
   const nodeOf = (event: Event): string | null =>
@@ -115,7 +116,8 @@ export function PeerMap() {
         </span>
       }
     >
-      <div class="map" ref={box}>
+      {/* Heard here and not on the drawing, which Chromium would make a stop of the Tab key for it. */}
+      <div class="map" ref={box} onFocusIn={(event) => setFocused(nodeOf(event))} onFocusOut={() => setFocused(null)}>
         {width > 0 && (
           <svg
             width={width}
@@ -126,8 +128,6 @@ export function PeerMap() {
             onKeyDown={onKeyDown}
             onPointerOver={(event) => setPointed(nodeOf(event))}
             onPointerLeave={() => setPointed(null)}
-            onFocusIn={(event) => setFocused(nodeOf(event))}
-            onFocusOut={() => setFocused(null)}
             onClick={(event) => {
               const id = nodeOf(event)
               if (id !== null) app.select(id)
@@ -169,7 +169,7 @@ export function PeerMap() {
                     y={-Math.cos(angle) * (radius + 13) + 4}
                     text-anchor={isNarrow || Math.abs(x) < 0.25 ? 'middle' : x > 0 ? 'start' : 'end'}
                   >
-                    {sector.class.slice(0, 12)} {sector.connected > 0 ? `${count(sector.connected)}/` : ''}
+                    {clean(sector.class, 12)} {sector.connected > 0 ? `${count(sector.connected)}/` : ''}
                     {count(sector.count)}
                   </text>
                 )
@@ -249,7 +249,8 @@ function Node(props: { node: MapNode; isTabbable: boolean; isSelected: boolean; 
       class={`node is-${state} ${isSelected ? 'is-selected' : ''}`}
       transform={`translate(${node.x.toFixed(1)} ${node.y.toFixed(1)})`}
       role="button"
-      tabIndex={props.isTabbable ? 0 : -1}
+      // In a drawing names of attributes are taken as they are written.
+      tabindex={props.isTabbable ? 0 : -1}
       data-peer={peer.id}
       aria-label={props.label}
       aria-pressed={isSelected}

@@ -155,7 +155,13 @@ function Plot(props: {
           </li>
         ))}
       </ul>
-      <div class="timeline-plot" style={{ width: `${plotWidth}px` }}>
+      {/* Heard here and not on the drawing, which Chromium would make a stop of the Tab key for it. */}
+      <div
+        class="timeline-plot"
+        style={{ width: `${plotWidth}px` }}
+        onFocusIn={(event) => setFocused(spotOf(event))}
+        onFocusOut={() => setFocused(null)}
+      >
         <svg
           ref={svg}
           width={plotWidth}
@@ -165,8 +171,6 @@ function Plot(props: {
           onKeyDown={onKeyDown}
           onPointerOver={(event) => setPointed(spotOf(event))}
           onPointerLeave={() => setPointed(null)}
-          onFocusIn={(event) => setFocused(spotOf(event))}
-          onFocusOut={() => setFocused(null)}
           onClick={(event) => {
             const spot = spotOf(event)
             const row = spot === null ? undefined : rows[spot.row]
@@ -194,7 +198,7 @@ function Plot(props: {
                   key={`${item.kind} ${item.entries[0]?.from}`}
                   class={`item ${item.kind === 'bar' ? `is-${item.direction}` : 'is-failed'}`}
                   role="img"
-                  tabIndex={tabbable.row === r && tabbable.item === i ? 0 : -1}
+                  tabindex={tabbable.row === r && tabbable.item === i ? 0 : -1}
                   data-spot={`${r} ${i}`}
                   aria-label={`${nameIn(model, row.peer)}, ${timesOf(item.entries)}: ${sentencesOf(item.entries, now)}`}
                 >
