@@ -2,6 +2,7 @@
  * What the manager says that one should do, in the words of the command line: it names its calls (`connections.start()`), and
  * whoever reads it here has commands (`sbot-connections start`). What has no command stays as it is.
  */
+import { timestamp } from './text'
 
 const PROGRAM = 'sbot-connections'
 
@@ -24,9 +25,21 @@ const COMMANDS: readonly (readonly [RegExp, (who: string, match: RegExpMatchArra
   [/replicationScheduler\.status\(\)/g, () => 'replication'],
 ]
 
-/** `who`: the id of the peer that the sentence is about, if it is about one. */
+const TIME = /\b\d{4}-\d\d-\d\dT[\d:.]+Z/g
+
+/** Times as people here read them. */
+export function withLocalTimes(text: string): string {
+  return text.replace(TIME, (time) => timestamp(Date.parse(time)))
+}
+
+/** One line for each thing that may be done. `who`: the id of the peer that the sentence is about, if it is about one. */
+export function asSteps(remedy: string, who?: string): string[] {
+  return asCommands(remedy, who).split('; ')
+}
+
+/** `who` as in `asSteps`. */
 export function asCommands(remedy: string, who = 'PEER'): string {
-  let text = remedy
+  let text = withLocalTimes(remedy)
   for (const [call, command] of COMMANDS)
     text = text.replace(call, (...match) => `${PROGRAM} ${command(who, match as unknown as RegExpMatchArray)}`)
   return text

@@ -5,17 +5,19 @@
 
 import { Command } from 'commander'
 import { readFileSync } from 'fs'
+import { type AddressInfo, createServer } from 'net'
 import { join } from 'path'
 
 import test = require('tape')
 
 import { type Cli, CliError, type RemoteSbot } from '../../src/cli/cli'
-import { registerDoctorWith } from '../../src/cli/commands/doctor'
+import { isListeningAt, registerDoctorWith } from '../../src/cli/commands/doctor'
 import { registerMetrics } from '../../src/cli/commands/metrics'
 import { registerWhy } from '../../src/cli/commands/why'
 import { createOutput } from '../../src/cli/output'
 import { run as runProgram } from '../../src/cli/program'
-import { asCommands } from '../../src/cli/remedies'
+import { asCommands, asSteps, withLocalTimes } from '../../src/cli/remedies'
+import { timestamp } from '../../src/cli/text'
 import { FINDING_CODES, type Finding } from '../../src/core/diagnosis'
 import type { ConnectionManager } from '../../src/manager'
 import { systemClock } from '../../src/shell/clock'
@@ -131,7 +133,7 @@ test('doctor: findings come worst first, with what to do in the words of the com
     'error   the manager is off: nobody is dialed (2 peers known)',
     '        to do sbot-connections start, or autostart: true in the configuration',
     'warning 1 long-term peer cannot be dialed: no address of it is known',
-    `        who ${bob.id}`,
+    `        who   ${bob.id}`,
     '        to do sbot-connections add ADDRESS with an address',
     '1 error, 1 warning',
   ])
@@ -193,6 +195,13 @@ test('doctor: looks for Tor where onion addresses are known, and nowhere else', 
     codes: ['transportDown', 'torWithoutWay'],
     probed: both,
   })
+  const missing = bench()
+  missing.add(bob.by('onion'))
+  missing.manager.connections.start()
+  missing.flush()
+  missing.dial(bob.by('onion')).cb(new Error('could not connect to:onion:…, only know:net'))
+  missing.flush()
+  t.deepEqual(await codes(missing, {}), { codes: ['transportMissing'], probed: [] }, 'nobody here would ask Tor')
   const made = connected()
   made.add(bob.by('onion'))
   t.deepEqual((await codes(made, { listening: [9050] })).codes, [], 'it runs')
@@ -202,6 +211,15 @@ test('doctor: looks for Tor where onion addresses are known, and nowhere else', 
   t.deepEqual((await codes(withoutTor(), {}, ...elsewhere)).probed, [], 'another machine')
   const here = ['--remote', `net:127.0.0.1:8008~shs:${alice.key}`]
   t.deepEqual((await codes(withoutTor(), {}, ...here)).probed, both, 'this machine')
+})
+
+test('doctor: a port that somebody listens on is told from one that nobody does', async (t) => {
+  const server = createServer((socket) => socket.destroy())
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const { port } = server.address() as AddressInfo
+  t.equal(await isListeningAt('127.0.0.1', port), true)
+  await new Promise((resolve) => server.close(resolve))
+  t.equal(await isListeningAt('127.0.0.1', port), false)
 })
 
 test('doctor: tells of replication that is missing, off, or in trouble', async (t) => {
@@ -269,12 +287,13 @@ test('why: a sentence, the numbers of each route, and what would change it', asy
   t.match(byNet, /worked {6}never/)
   t.match(byNet, /slots {7}3 for net: 0 connected, 0 dialing, 0 closing/)
   t.match(byWs, /state {7}typeDisabled: no slots for ws/)
-  t.match(
-    rest.join(),
-    new RegExp(
-      `^to do {7}it is tried again at .*; sbot-connections connect ${alice.id.replace(/[+.]/g, '\\$&')} dials now`,
-    ),
-  )
+  const steps = rest.join().split('\n')
+  t.match(steps[0] ?? '', /^to do {7}it is tried again at 2026-01-01 \d\d:\d\d:\d\d$/, 'by the clock of this place')
+  t.deepEqual(steps.slice(1), [
+    `            sbot-connections connect ${alice.id} dials now`,
+    '            sbot-connections remove ADDRESS if the address is out of date',
+    '',
+  ])
 })
 
 test('why: of a connected peer, of ourselves, and of somebody unknown it says that', async (t) => {
@@ -373,6 +392,8 @@ test('calls become commands', (t) => {
     ['start Tor', 'start Tor'],
   ]
   for (const [call, command] of rows) t.equal(asCommands(call), command)
+  t.deepEqual(asSteps('connections.start(); or wait', '@x'), ['sbot-connections start', 'or wait'])
+  t.equal(withLocalTimes('at 2026-01-01T00:00:05.123Z, then'), `at ${timestamp(Date.UTC(2026, 0, 1, 0, 0, 5))}, then`)
   t.equal(asCommands('peer.connect', '@$&'), 'sbot-connections connect @$&', 'an id is no pattern')
   t.end()
 })

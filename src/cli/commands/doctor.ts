@@ -14,7 +14,7 @@ import type { Metric } from '../../shell/metrics'
 import type { Cli, Register, RemoteSbot } from '../cli'
 import { CliError } from '../cli'
 import { clean } from '../output'
-import { asCommands } from '../remedies'
+import { asSteps, withLocalTimes } from '../remedies'
 import { EXIT } from '../settings'
 import { calledBy, namesOf } from '../targets'
 import { duration, plural, timestamp } from '../text'
@@ -31,7 +31,7 @@ const CLOCK_LIMIT_MS = 5_000
 const MAX_PROBLEMS = 10
 const MAX_SHOWN = 3
 
-export const registerDoctor: Register = (program, run) => registerDoctorWith(() => isListeningBy)(program, run)
+export const registerDoctor: Register = (program, run) => registerDoctorWith(() => isListeningAt)(program, run)
 
 /** `probe`: made for each run, with its clock. */
 export const registerDoctorWith =
@@ -60,7 +60,7 @@ export const registerDoctorWith =
       )
   }
 
-const isListeningBy: IsListening = (host, port) =>
+export const isListeningAt: IsListening = (host, port) =>
   new Promise((resolve) => {
     const socket = connect({ host, port })
     const end = (isThere: boolean): void => {
@@ -155,9 +155,12 @@ async function torOf(
 ): Promise<Finding | null> {
   const onion = Object.hasOwn(classes, 'onion') ? classes.onion : undefined
   if (!onion || onion.max === 0 || onion.waiting + onion.dialing + onion.connected === 0) return null
+  const isFailing = (code: string): boolean =>
+    found.some((each) => each?.code === code && /\bonion\b/.test(each.message))
+  // Nobody here would ask Tor.
+  if (isFailing('transportMissing')) return null
   const ports: number[] = []
   for (const port of TOR_PORTS) if (await isListening(TOR_HOST, port)) ports.push(port)
-  const isFailing = found.some((each) => each?.code === 'transportDown' && /onion/.test(each.message))
   if (ports.length === 0)
     return finding(
       onion.connected > 0 ? 'info' : 'warning',
@@ -165,7 +168,7 @@ async function torOf(
       `nothing listens on ${TOR_HOST}, ports ${TOR_PORTS.join(' and ')}, and onion addresses are known`,
       'start Tor (systemctl start tor, or Tor Browser), or leave onion out: connections.setMaxByType({onion: 0})',
     )
-  if (!isFailing) return null
+  if (!isFailing('transportDown')) return null
   return finding(
     'warning',
     'torWithoutWay',
@@ -247,15 +250,18 @@ async function show({ out, clock }: Cli, sbot: RemoteSbot, found: readonly Findi
   const isNaming = found.some(({ peers }) => peers.length > 0)
   const names = isNaming ? await namesOf(sbot) : new Map<FeedId, string>()
   for (const { severity, message, remedy, since, peers } of found) {
-    out.line(`${out.paint(COLORS[severity], severity.padEnd(8))}${message}`)
-    const more = (label: string, text: string): void => out.line(`        ${out.paint('dim', label)} ${text}`)
+    out.line(`${out.paint(COLORS[severity], severity.padEnd(8))}${withLocalTimes(message)}`)
+    const more = (label: string, text: string): void => out.line(`        ${out.paint('dim', label.padEnd(6))}${text}`)
     if (since !== null) more('since', `${timestamp(since)} (${duration(clock.now() - since)})`)
     if (peers.length > 0) {
       const shown = peers.slice(0, MAX_SHOWN).map((id) => clean(calledBy(id, names, out.isTerminal)))
       const rest = peers.length - shown.length
       more('who', `${shown.join(', ')}${rest > 0 ? ` and ${rest} more` : ''}`)
     }
-    if (remedy !== null) more('to do', asCommands(remedy, peers.length === 1 ? peers[0] : undefined))
+    const steps = remedy === null ? [] : asSteps(remedy, peers.length === 1 ? peers[0] : undefined)
+    steps.forEach((step, i) => {
+      more(i === 0 ? 'to do' : '', step)
+    })
   }
   const counts = SEVERITIES.map(
     (severity) => [severity, found.filter((each) => each.severity === severity).length] as const,

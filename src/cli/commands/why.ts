@@ -5,7 +5,7 @@ import type { Explanation, RouteExplanation } from '../../core/selectors'
 import type { EpochMs } from '../../core/types'
 import { type Cli, CliError, type Register, type RemoteSbot } from '../cli'
 import { clean } from '../output'
-import { asCommands } from '../remedies'
+import { asSteps, withLocalTimes } from '../remedies'
 import { calledBy, idOf, namesOf, resolveTarget } from '../targets'
 import { duration, plural, timestamp, until } from '../text'
 
@@ -61,7 +61,7 @@ async function replicationOf(sbot: RemoteSbot, id: string): Promise<Replicated |
 
 /** The whole answer in one sentence. */
 function sentence({ connected, reason, message, until: end }: Explanation, name: string, now: EpochMs): string {
-  if (connected) return `${name} is ${message}.`
+  if (connected) return `${name} is ${withLocalTimes(message)}.`
   if (reason === 'self') return `${name} is ourselves.`
   if (reason === 'unknown') return `${name} is no peer: ${message}.`
   const when = end === null ? '' : `, tried again ${until(end, now)}`
@@ -83,7 +83,9 @@ function show(cli: Cli, explanation: Explanation, name: string, id: string): voi
   }
   if (remedy === null) return
   if (routes.length > 0) out.line()
-  out.line(`${label(cli, 'to do')}${asCommands(remedy, id)}`)
+  asSteps(remedy, id).forEach((step, i) => {
+    out.line(`${label(cli, i === 0 ? 'to do' : '')}${step}`)
+  })
 }
 
 function numbersOf(route: RouteExplanation, isInUse: boolean, now: EpochMs): [string, string][] {
