@@ -61,6 +61,8 @@ export const FINDING_CODES = [
   'wantedWithoutRoute',
   'longTermAway',
   'friendsAway',
+  'longTermFailing',
+  'friendsFailing',
   'inboundFull',
   'tableFull',
 ] as const
@@ -679,6 +681,43 @@ const away: Rule = (context) => {
   ]
 }
 
+/** Those of whom something else has been said are left out. */
+const failing: Rule = (context) => {
+  if (isIdle(context) || context.has('linkDown', 'allRoutesDead')) return null
+  const { state, survey } = context
+  const away = new Set(awayPeers(context).map(({ id }) => id))
+  const codes = new Set<string>()
+  const isFailing = (peer: Peer): boolean => {
+    const { connection, priority, id } = peer
+    if (priority === 'BANNED' || away.has(id) || connection.status === 'connected' || connection.status === 'closing')
+      return false
+    const routes = routesOfPeer(state, peer).filter((route) => route.isAutomatic)
+    if (routes.length === 0 || routes.some(({ errorCount }) => errorCount < DEAD_FAILURES)) return false
+    for (const { errors } of routes) codes.add(errors[errors.length - 1]?.code ?? 'no code')
+    return true
+  }
+  const said = (severity: Severity, code: FindingCode, what: string, peers: readonly FeedId[]): Finding | null => {
+    const of = peers.length === 1 ? 'it' : 'them'
+    return peers.length === 0
+      ? null
+      : finding(
+          severity,
+          code,
+          `${counted(peers.length, what)} cannot be reached: each address of ${of} has failed ${DEAD_FAILURES} times in a row or more (${listed([...codes])})`,
+          `peer.explain says when ${of === 'it' ? 'it is' : 'they are'} tried again; peer.addRoute with the new address if ${of === 'it' ? 'it has' : 'they have'} moved`,
+          { peers },
+        )
+  }
+  const failed = (peers: readonly Peer[]): FeedId[] => {
+    codes.clear()
+    return peers.filter(isFailing).map(({ id }) => id)
+  }
+  return [
+    said('warning', 'longTermFailing', 'long-term peer', failed(survey.longTerm)),
+    said('info', 'friendsFailing', 'HIGH peer', failed(survey.high)),
+  ]
+}
+
 const inboundFull: Rule = ({ state }) => {
   const { maxInbound } = state.options
   // 0 is a decision, not a limit that was reached.
@@ -726,6 +765,7 @@ const RULES: readonly Rule[] = [
   bannedButWanted,
   wantedWithoutRoute,
   away,
+  failing,
   inboundFull,
   tableFull,
 ]

@@ -47,6 +47,11 @@ const connect = (world: World, ...labels: string[]): void => {
 }
 
 const DEAD = { errorCount: 3, lastErrorTime: START - MINUTE, nextAttemptAt: START + HOUR }
+const RECENTLY_DEAD = {
+  ...DEAD,
+  lastConnectionTime: START - HOUR,
+  errors: [{ message: 'connect ECONNREFUSED', code: 'ECONNREFUSED', at: START - MINUTE }],
+}
 const ONIONS = ['bob/onion', 'carol/onion', 'dave/onion']
 const UNSUPPORTED = { code: null, message: 'could not connect to:ws://…, only know:net,onion' }
 
@@ -536,6 +541,42 @@ const ROWS: readonly Row[] = [
     near: (world) => world.load([stored('alice')], [storedPeer('alice', { priority: 'MEDIUM' })]),
     message: /1 HIGH peer has not been connected for more than 7 days \(1 of them never\)/,
     since: null,
+    peers: ['alice'],
+  },
+  {
+    code: 'longTermFailing',
+    severity: 'warning',
+    given: (world) => {
+      world.load([stored('alice', RECENTLY_DEAD)], [storedPeer('alice', { isLongTerm: true, visitedAt: START - HOUR })])
+      connect(world, 'bob')
+    },
+    near: (world) => {
+      world.load(
+        [stored('alice', { ...RECENTLY_DEAD, errorCount: 2 })],
+        [storedPeer('alice', { isLongTerm: true, visitedAt: START - HOUR })],
+      )
+      connect(world, 'bob')
+    },
+    message: /1 long-term peer cannot be reached: .* 3 times in a row or more \(ECONNREFUSED\)/,
+    remedy: /peer\.addRoute/,
+    peers: ['alice'],
+  },
+  {
+    code: 'friendsFailing',
+    severity: 'info',
+    given: (world) => {
+      world.load([stored('alice', RECENTLY_DEAD)], [storedPeer('alice', { priority: 'HIGH', visitedAt: START - HOUR })])
+      connect(world, 'bob')
+    },
+    // One of its addresses may still be right.
+    near: (world) => {
+      world.load(
+        [stored('alice', RECENTLY_DEAD), stored('alice/ws')],
+        [storedPeer('alice', { priority: 'HIGH', visitedAt: START - HOUR })],
+      )
+      connect(world, 'bob')
+    },
+    message: /1 HIGH peer cannot be reached/,
     peers: ['alice'],
   },
   {
