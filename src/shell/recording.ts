@@ -34,6 +34,11 @@ export class RecordingSource {
 
   constructor(private readonly clock: Clock) {}
 
+  /** Readers now. */
+  get size(): number {
+    return this.tapes.size
+  }
+
   open(state: State): Source<RecordingItem> {
     const tape: Tape = { state, waiting: [], weight: 0, hasBegun: false, error: null }
     this.tapes.add(tape)

@@ -6,7 +6,12 @@ import { join } from 'path'
 import pull = require('pull-stream')
 import test = require('tape')
 
+import { Command } from 'commander'
+
+import type { Cli, Output, RemoteSbot } from '../../src/cli/cli'
+import { registerRecord } from '../../src/cli/commands/record'
 import { type Io, run } from '../../src/cli/program'
+import { RecordingBehindError } from '../../src/core/errors'
 import {
   parseRecording,
   type RecordingItem,
@@ -20,6 +25,7 @@ import Manager = require('../../src/index')
 
 import type { ConnectionManager } from '../../src/manager'
 import { systemClock } from '../../src/shell/clock'
+import type { Source } from '../../src/shell/live'
 import { replay } from '../../src/testing'
 import { eventually } from '../support/eventually'
 import { alice, bench, bob, carol, dave, MINUTE, person, SECOND } from '../support/manager'
@@ -159,6 +165,73 @@ test('record writes what happens at a real sbot until it is told to end', async 
   } finally {
     await closeAll(me, friend)
   }
+})
+
+/** `record` against a source that the test makes. */
+async function recordFrom(
+  file: string,
+  source: Source<RecordingItem>,
+  { interrupted = new Promise<void>(() => {}), argv = [] as string[] } = {},
+): Promise<{ readonly code: string | null; readonly lines: readonly string[] }> {
+  const lines: string[] = []
+  const out: Output = {
+    isTerminal: false,
+    columns: 80,
+    hasColor: false,
+    line: (text = '') => lines.push(text),
+    json: () => {},
+    note: () => {},
+    paint: (_, text) => text,
+  }
+  const sbot = { id: bob.id, manager: { connections: { recording: () => source } } } as unknown as RemoteSbot
+  const fake: Cli = { out, clock: systemClock, isJson: false, interrupted, withSbot: (use) => use(sbot) }
+  const program = new Command()
+  registerRecord(program, (action) => async (...given) => {
+    await action(fake, given.slice(0, -2) as string[], (given[given.length - 1] as Command).opts())
+  })
+  const code = await program.parseAsync(['record', file, ...argv], { from: 'user' }).then(
+    () => null,
+    (error: { code?: string }) => String(error.code),
+  )
+  return { code, lines }
+}
+
+/** Gives the items, and then `end`, or nothing more. */
+function sourceOf(items: readonly RecordingItem[], end: Error | true | null = null): Source<RecordingItem> {
+  const left = [...items]
+  return (abort, cb) => {
+    if (abort) return cb(abort)
+    const item = left.shift()
+    if (item) cb(null, item)
+    else if (end) cb(end)
+  }
+}
+
+test('record keeps nothing that cannot be replayed, and says why it has ended', async (t) => {
+  const { items, manager } = story()
+  manager.close()
+  const cut = newFile()
+  const interrupted = eventually(() => existsSync(cut)).then(() => {})
+  t.equal((await recordFrom(cut, sourceOf(items.slice(0, 2)), { interrupted })).code, 'ERR_INTERRUPTED')
+  t.notOk(existsSync(cut), 'of a beginning that was cut off nothing is left')
+
+  const behind = newFile()
+  const slow = await recordFrom(behind, sourceOf(items, new RecordingBehindError(50_001)))
+  t.equal(slow.code, 'ERR_RECORDING_BEHIND')
+  t.equal(parseRecording(readFileSync(behind, 'utf8')).end?.end, 'ERR_RECORDING_BEHIND')
+  t.deepEqual(parseRecording(readFileSync(behind, 'utf8')).items, items, 'all until then')
+
+  const mine = newFile()
+  const late: Source<RecordingItem> = (abort, cb) => {
+    // Somebody else makes a file of that name meanwhile.
+    if (!abort) writeFileSync(mine, 'mine')
+    sourceOf(items)(abort, cb)
+  }
+  t.equal((await recordFrom(mine, late)).code, 'ERR_FILE_EXISTS')
+  t.equal(readFileSync(mine, 'utf8'), 'mine', 'it is left as it is')
+  writeFileSync(mine, 'precious')
+  t.equal((await recordFrom(mine, sourceOf([], true), { argv: ['--force'] })).code, 'ERR_SBOT_GONE')
+  t.equal(readFileSync(mine, 'utf8'), 'precious', 'nothing is overwritten with nothing')
 })
 
 /** Round trips and their like are measured on and on. */
