@@ -3,7 +3,11 @@
  * sources, and whatever goes wrong as an error that says what to do. muxrpc keeps the name and the message of an error and
  * loses the rest, so codes are read from those.
  */
+import { subscribe, unsubscribe } from 'diagnostics_channel'
+
 import fs = require('fs')
+
+import type { Socket } from 'net'
 
 import { errorInfo } from '../core/errors'
 import { isPlainObject } from '../core/options'
@@ -114,7 +118,7 @@ function connectOnce(connectClient: ConnectClient, address: string, options: Con
       timers: { handshake: timeoutMs > 0 ? timeoutMs : 60_000 },
     }
     try {
-      withoutLitter(() =>
+      connectTidily(() =>
         connectClient(keys, client, (error, rpc) => {
           // Too late: nobody waits for it.
           if (isOver && rpc) rpc.close(true, () => {})
@@ -128,22 +132,29 @@ function connectOnce(connectClient: ConnectClient, address: string, options: Con
 }
 
 /**
- * Each client of multiserver makes a folder for a socket that it will never listen on, and leaves it. They are made in the
- * turn of the call, so their names can be had and the empty folders removed.
+ * ssb-client, without two habits of what it is made of. Each client of multiserver makes a folder for a socket that it will never
+ * listen on, and leaves it; and muxrpc writes the head and the body of a packet one after the other, of which the system
+ * holds the second back until the first is confirmed, a good 40 ms for each call. Both happen in the turn of the call, so
+ * folders and socket can be had.
  */
-function withoutLitter(connect: () => void): void {
-  const made: string[] = []
+function connectTidily(connect: () => void): void {
+  const folders: string[] = []
   const original = fs.mkdtempSync
   fs.mkdtempSync = ((...args: Parameters<typeof original>) => {
     const folder = original(...args)
-    made.push(String(folder))
+    folders.push(String(folder))
     return folder
   }) as typeof original
+  const onSocket = (message: unknown): void => {
+    ;(message as { readonly socket?: Socket }).socket?.setNoDelay(true)
+  }
+  subscribe(CLIENT_SOCKETS, onSocket)
   try {
     connect()
   } finally {
+    unsubscribe(CLIENT_SOCKETS, onSocket)
     fs.mkdtempSync = original
-    for (const folder of made) {
+    for (const folder of folders) {
       try {
         fs.rmdirSync(folder)
       } catch {
@@ -152,6 +163,9 @@ function withoutLitter(connect: () => void): void {
     }
   }
 }
+
+/** Node tells of each socket as it is made. */
+const CLIENT_SOCKETS = 'net.client.socket'
 
 // ---- errors -----------------------------------------------------------------------------------------------------------
 
@@ -251,7 +265,8 @@ function callError(error: unknown, name: string): CliError {
   if (/^no (async|sync|source|sink|duplex):/.test(message)) return oldVersion(name)
   const given = isPlainObject(error) || error instanceof Error ? (error as { name?: unknown }).name : undefined
   const code = (typeof given === 'string' && CODES_BY_NAME[given]) || errorInfo(error).code || 'ERR_CALL_FAILED'
-  return new CliError(code, message, REMEDIES[code] ?? null, EXIT.failed)
+  const isUsage = code === 'ERR_INVALID_ADDRESS' || code === 'ERR_INVALID_ARGUMENT'
+  return new CliError(code, message, REMEDIES[code] ?? null, isUsage ? EXIT.usage : EXIT.failed)
 }
 
 function oldVersion(name: string): CliError {
