@@ -72,8 +72,12 @@ if (!hasTerminal()) {
       const watch = await start()
       // ---- shows ----
       const first = await watch.until(
-        (text) => text.includes(short(alice)) && text.includes('2 peers') && text.includes('off:'),
-        'the peers, and why not',
+        (text) =>
+          text.includes(short(alice)) &&
+          text.includes('2 peers') &&
+          text.includes('off:') &&
+          text.includes('connections.start()'),
+        'the peers, why not, and what is wrong as a whole',
       )
       t.ok(first.includes('dead 日本 [2J pub'), 'a hostile name is cleaned')
       t.ok(watch.isAlternate() && watch.isCursorHidden(), 'it has a screen of its own')

@@ -276,12 +276,10 @@ function call(manager: RemoteSbot['manager'], { call: name, args }: Act): Promis
   }
 }
 
-/** What is wrong, worst first; null from a sbot of a version that does not look. */
+/** What is wrong; null from a sbot of a version that does not look. */
 async function diagnose(sbot: RemoteSbot): Promise<readonly Finding[] | null> {
   if (!sbot.has('connections.diagnose')) return null
-  const { connections } = sbot.manager as unknown as { connections: { diagnose(): Promise<unknown> } }
-  const findings = await connections.diagnose()
-  return Array.isArray(findings) ? (findings as Finding[]) : null
+  return (await sbot.manager.connections.diagnose()) as readonly Finding[]
 }
 
 /** What the modules of the sbot call peers: it is kept beside their addresses. */

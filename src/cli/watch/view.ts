@@ -101,7 +101,8 @@ function slotsLine({ status, columns }: Model): Line {
     ] as const
   })
   const { connected, max } = status.inbound
-  return join(columns, ...parts, [`inbound ${connected}${max === null ? '' : `/${max}`}`])
+  // Before the classes, of which a narrow terminal cuts off the last.
+  return join(columns, [`inbound ${connected}${max === null ? '' : `/${max}`}  `], ...parts)
 }
 
 const SEVERITY_STYLES = {
