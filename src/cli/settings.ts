@@ -49,15 +49,21 @@ export interface SettingsInput {
 }
 
 /** Of the main network, as ssb-caps has it. */
-const MAIN_NETWORK = '1KHLiKZvAvjbY1ziZEHMXawbCEIM6qwjCDm3VYRan/s='
-const DEFAULT_PORT = 8008
+export const MAIN_NETWORK = '1KHLiKZvAvjbY1ziZEHMXawbCEIM6qwjCDm3VYRan/s='
+export const DEFAULT_PORT = 8008
 /** A config may list every interface of a machine with hundreds. */
 const MAX_ADDRESSES = 6
 
-type Json = { readonly [key: string]: unknown }
+export type Json = { readonly [key: string]: unknown }
 
-/** Throws CliError where a file that is needed is missing or cannot be read. */
-export function readSettings(input: SettingsInput): SbotSettings {
+export interface ConfigLayers {
+  readonly path: string
+  /** What the environment and the config files say, what counts most first. */
+  readonly layers: readonly Json[]
+}
+
+/** The folder of the sbot and its config. Throws CliError where a file cannot be read. */
+export function readConfig(input: Omit<SettingsInput, 'remote'>): ConfigLayers {
   const { env, home, cwd } = input
   const appname = input.appname ?? env.ssb_appname ?? 'ssb'
   if (!/^[\w.-]+$/.test(appname))
@@ -67,7 +73,12 @@ export function readSettings(input: SettingsInput): SbotSettings {
   const said = [inEnv, ...[...shared].reverse()]
   const path = resolve(cwd, input.path ?? firstString(said, 'path') ?? join(home, `.${appname}`))
   // A folder of its own has a config of its own; in the usual place it is among the shared ones already.
-  const layers = [inEnv, readConfigFile(join(path, 'config')), ...[...shared].reverse()]
+  return { path, layers: [inEnv, readConfigFile(join(path, 'config')), ...[...shared].reverse()] }
+}
+
+/** Throws CliError where a file that is needed is missing or cannot be read. */
+export function readSettings(input: SettingsInput): SbotSettings {
+  const { path, layers } = readConfig(input)
   const keys = readSecret(path)
   const shs = firstString(
     layers.map((layer) => objectIn(layer, 'caps')),
