@@ -708,7 +708,7 @@ function brokenCommand(line: string): string | null {
     .replace(/^\$ /, '')
     .trim()
     .split(/\s+/)
-    .filter((word) => !/^[A-Z_]+=/.test(word))
+    .filter((word) => !/^[A-Z_]+=/.test(word) && word !== 'npx')
   const [program, verb = ''] = words
   if (program === 'ssb-server' || program === 'sbot') {
     if (verb === 'start' || verb === 'status' || REMOTE_CALLS.has(verb)) return null

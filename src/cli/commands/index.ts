@@ -8,6 +8,7 @@ import { registerMetrics } from './metrics'
 import { registerPeers } from './peers'
 import { registerRecord } from './record'
 import { registerReplay } from './replay'
+import { registerInvites, registerServe } from './serve'
 import { registerStatus } from './status'
 import { registerSteering } from './steer'
 import { registerSwitches } from './switches'
@@ -27,6 +28,9 @@ export const GROUPS: readonly Group[] = [
   { title: 'Peers:', commands: [registerSteering] },
   { title: 'Connections as a whole:', commands: [registerSwitches, registerSync] },
   { title: 'Files and recordings:', commands: [registerTables, registerRecord, registerReplay] },
-  { title: 'On the screen, and an sbot of its own:', commands: [registerWatch, registerDashboard] },
+  {
+    title: 'On the screen, and an sbot of its own:',
+    commands: [registerWatch, registerServe, registerInvites, registerDashboard],
+  },
   { title: 'Help:', commands: [registerCompletion] },
 ]
