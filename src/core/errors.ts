@@ -213,9 +213,25 @@ export class NameTakenError extends ConnectionManagerError {
 export class MissingPluginError extends ConnectionManagerError {
   readonly plugin: string
 
-  constructor(plugin: string) {
-    super('MissingPluginError', 'ERR_MISSING_PLUGIN', `the replication scheduler needs ${plugin}: load it before`)
+  constructor(plugin: string, who = 'the replication scheduler', remedy = 'load it before') {
+    super('MissingPluginError', 'ERR_MISSING_PLUGIN', `${who} needs ${plugin}: ${remedy}`)
     this.plugin = plugin
+  }
+}
+
+/** The live page cannot be served. `place`: host and port. */
+export class ListenError extends ConnectionManagerError {
+  readonly place: string
+
+  /** `reason`: what is wrong and what to do, a clause without capital and full stop. */
+  constructor(place: string, reason: string, cause?: unknown) {
+    super(
+      'ListenError',
+      'ERR_LISTEN',
+      `the live page cannot be served on ${place}: ${shorten(reason, MAX_MESSAGE)}`,
+      cause,
+    )
+    this.place = place
   }
 }
 

@@ -5,7 +5,13 @@
 import { methodOf } from '../adapters/members'
 import { mountedOn, shout } from '../adapters/mount'
 import type { Sbot } from '../adapters/sbot'
-import { ConnectionManagerError, errorInfo, InvalidArgumentError } from '../core/errors'
+import {
+  ConnectionManagerError,
+  errorInfo,
+  InvalidArgumentError,
+  ListenError,
+  MissingPluginError,
+} from '../core/errors'
 import type { EpochMs, FeedId } from '../core/types'
 import { asyncCall, syncCall } from '../shell/calls'
 import type { Clock } from '../shell/clock'
@@ -72,11 +78,7 @@ export function createDashboard(options: {
   const open = async (): Promise<Serving> => {
     const mounted = mountedOn(sbot)
     if (!mounted)
-      throw new ConnectionManagerError(
-        'MissingPluginError',
-        'ERR_MISSING_PLUGIN',
-        'the live page needs the connection manager: load sbot-connection-manager, or its /conn, on the same stack',
-      )
+      throw new MissingPluginError('the connection manager', 'the live page', 'load it, or /conn, on the same stack')
     const { manager } = mounted
     const { startHistory } = require('./history') as typeof import('./history')
     const { createLive } = require('./live') as typeof import('./live')
@@ -156,7 +158,7 @@ export function createDashboard(options: {
   const api = {
     /** A fresh address of the page with a one-time token, good for ten minutes. Rejects with ERR_NOT_RUNNING. */
     url: asyncCall(async () => url()),
-    /** Serves from now on, whatever the config says; resolves when it does. Rejects with ERR_DASHBOARD_PORT and the like. */
+    /** Serves from now on, whatever the config says; resolves when it does. Rejects with ERR_LISTEN or ERR_MISSING_PLUGIN. */
     start: asyncCall(async () => {
       await begin()
       return status()
@@ -207,16 +209,8 @@ function closed(operation: string): ConnectionManagerError {
   return new ConnectionManagerError('ClosedError', 'ERR_CLOSED', `${operation}: the stack is closed`)
 }
 
-function whyNotListening(error: unknown, { host, port }: DashboardSettings): ConnectionManagerError {
+function whyNotListening(error: unknown, { host, port }: DashboardSettings): ListenError {
   const { code, message } = errorInfo(error)
-  const why =
-    code === 'EADDRINUSE'
-      ? `port ${port} of ${host} is in use: set dashboard.port to another one, or to 0 for any`
-      : `cannot listen on port ${port} of ${host}: ${message}`
-  return new ConnectionManagerError(
-    'DashboardPortError',
-    'ERR_DASHBOARD_PORT',
-    `the live page is not served: ${why}`,
-    error,
-  )
+  const why = code === 'EADDRINUSE' ? 'the port is in use: set dashboard.port to another one, or to 0 for any' : message
+  return new ListenError(host === '::1' ? `[::1]:${port}` : `${host}:${port}`, why, error)
 }

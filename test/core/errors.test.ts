@@ -98,6 +98,14 @@ const ROWS: readonly Row[] = [
     fields: { operation: 'initialSync.start' },
   },
   {
+    error: new errors.ListenError('127.0.0.1:8990', 'the port is in use', CAUSE),
+    class: errors.ListenError,
+    code: 'ERR_LISTEN',
+    message: 'the live page cannot be served on 127.0.0.1:8990: the port is in use',
+    fields: { place: '127.0.0.1:8990' },
+    cause: CAUSE_DATA,
+  },
+  {
     error: new errors.NameTakenError('gossip'),
     class: errors.NameTakenError,
     code: 'ERR_NAME_TAKEN',

@@ -233,7 +233,7 @@ for (const version of STACK_VERSIONS) {
       await carol.close()
       return [problem, mode, missing] as const
     })
-    t.match(atBob, /port \d+ of 127\.0\.0\.1 is in use/)
+    t.match(atBob, /cannot be served on 127\.0\.0\.1:\d+: the port is in use/)
     t.equal(mode, 'off', 'bob is there all the same')
     t.match(atCarol, /needs the connection manager/)
     const said = printed.slice(mark).filter((line) => line.startsWith('sbot-connection-manager: '))
