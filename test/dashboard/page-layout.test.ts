@@ -6,7 +6,7 @@ import { outcomes, outcomesSentence, roundTrips, roundTripsSentence } from '../.
 import { best, classOf, layoutMap, type MapFrame, neighbour, RINGS, ringOf } from '../../src/dashboard/page/map-layout'
 import { layoutTimeline, type Shown } from '../../src/dashboard/page/timeline-layout'
 import type { ExplainAnswer, PeerRow } from '../../src/dashboard/protocol'
-import { fakeId, makeWorld, peerRow, routeRow } from '../support/page-world'
+import { explanation, fakeId, makeWorld, peerRow, routeRow } from '../support/page-world'
 
 const NOW = Date.UTC(2026, 0, 15, 12)
 const MINUTE = 60_000
@@ -248,13 +248,7 @@ function makeExplainer(): {
     changed: () => {},
     ask: (targets) => {
       asked.push({ at: now, targets })
-      const answer: ExplainAnswer = targets.map((target) => ({
-        connected: false,
-        reason: 'off' as const,
-        until: null,
-        message: target,
-        routes: [],
-      }))
+      const answer: ExplainAnswer = targets.map((target) => explanation({ reason: 'off', message: target }))
       return Promise.resolve(answer)
     },
   })

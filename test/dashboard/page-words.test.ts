@@ -1,11 +1,13 @@
 /** The pure parts of the live page: what it keeps, how it words it, which rows it shows, what it asks before it cuts. */
 import test = require('tape')
 
+import { FINDING_CODES, type Finding } from '../../src/core/diagnosis'
 import * as actions from '../../src/dashboard/page/actions'
 import {
   ago,
   ahead,
   clean,
+  clockTime,
   count,
   duration,
   listed,
@@ -20,14 +22,17 @@ import {
   causeWords,
   endWords,
   entrySentence,
+  findingPlace,
+  findingRemedy,
   headline,
   layerWords,
   peerSentence,
   peerState,
   remedyFor,
+  sentence,
 } from '../../src/dashboard/page/words'
 import type { HistoryEntry, PeerRow } from '../../src/dashboard/protocol'
-import { fakeId, makeWorld, peerRow, routeRow, statusOf } from '../support/page-world'
+import { explanation, fakeId, makeWorld, peerRow, routeRow, statusOf } from '../support/page-world'
 
 const NOW = Date.UTC(2026, 0, 15, 12)
 const MINUTE = 60_000
@@ -302,9 +307,9 @@ test('words of the core in plain English, others as they came', (t) => {
   t.equal(endWords('rotation'), 'it gave its slot to a peer that waited')
   t.equal(endWords('bad\u202e'), 'bad\ufffd')
   t.equal(endWords(null), 'nobody noted why')
-  t.ok(remedyFor('typeDisabled')?.includes('slot'))
-  t.equal(remedyFor('toString'), null)
-  t.equal(remedyFor(null), null)
+  t.ok(remedyFor(explanation({ reason: 'typeDisabled', remedy: 'x' }))?.includes('slot'), 'in words of the page')
+  t.equal(remedyFor(explanation({ reason: null, remedy: 'x' })), 'x', 'else as the core says it')
+  t.equal(remedyFor(explanation({ connected: true, remedy: 'x' })), null, 'who is connected needs none')
   const nameOf = (): string => 'the pub'
   t.equal(layerWords('transport:onion', nameOf), 'everything over onion')
   t.equal(layerWords(`portal:${alice}`, nameOf), 'the room the pub')
@@ -334,6 +339,39 @@ test('words of the core in plain English, others as they came', (t) => {
       NOW,
     ),
     'A dial over net failed after 4 s: x\ufffd. Dialed because: its turn in the schedule.',
+  )
+  t.end()
+})
+
+test('findings are mended where the page can', (t) => {
+  const finding = (code: string): Finding => ({
+    code,
+    severity: 'error',
+    message: 'x',
+    remedy: 'y()',
+    since: null,
+    peers: [],
+  })
+  for (const code of FINDING_CODES) {
+    const remedy = findingRemedy(finding(code)) ?? ''
+    if (findingPlace(finding(code)) !== null) t.notEqual(remedy, 'y()', `${code}: no call of a program beside a button`)
+    t.notOk(remedy !== 'y()' && /\(\)|\w\.\w/.test(remedy), `${code}: ${remedy}`)
+  }
+  t.equal(findingPlace(finding('off')), 'start')
+  t.equal(findingRemedy(finding('clockWrong')), 'y()', 'else what the core says')
+  t.equal(findingRemedy(finding('toString')), 'y()')
+  t.equal(sentence('the manager is off', NOW), 'The manager is off')
+  t.equal(sentence('net:host is down', NOW), 'net:host is down', 'an address stays as it is')
+  t.equal(
+    sentence(`tried at ${new Date(NOW + 60_000).toISOString()}`, NOW),
+    `Tried at ${clockTime(NOW + 60_000, true)}`,
+    'by the clock of the reader',
+  )
+  t.match(sentence(`tried at ${new Date(0).toISOString()}`, NOW), /19(69|70)/, 'with the day where it is another')
+  t.equal(
+    sentence('tried at 2026-99-99T99:99:99.000Z', NOW),
+    'Tried at 2026-99-99T99:99:99.000Z',
+    'what is no time stays',
   )
   t.end()
 })

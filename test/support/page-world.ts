@@ -3,8 +3,8 @@
  * makes the same world, so that pictures of it only change when the page does.
  */
 import type { Finding } from '../../src/core/diagnosis'
-import type { ClassStatus, ConnectionView, Explanation, Status } from '../../src/core/selectors'
-import type { CloseReason, DialCause } from '../../src/core/types'
+import type { ClassStatus, ConnectionView, Explanation, RouteExplanation, Status } from '../../src/core/selectors'
+import type { CloseReason, DialCause, RefusalReason } from '../../src/core/types'
 import type { FeedRow, Hello, HistoryEntry, PeerRow, RouteRow, SyncState } from '../../src/dashboard/protocol'
 
 export interface World {
@@ -255,18 +255,18 @@ export function makeWorld({ now, peers: size = 140, seed = 7 }: WorldOptions): W
     status,
     findings: [
       {
-        code: 'deadPeer',
+        code: 'friendsAway',
         severity: 'warning',
-        message: `${dead.name}, who is followed, could not be reached for 2 days: 9 dials in a row failed with ECONNREFUSED.`,
-        remedy: 'Ask for a new address of it, or remove the route.',
-        since: now - 2 * DAY,
+        message: '1 followed peer has not been connected for more than 7 days',
+        remedy: 'peer.explain says why, for each; ask them for an address that works',
+        since: now - 9 * DAY,
         peers: [dead.id],
       },
       {
         code: 'transportDown',
         severity: 'warning',
-        message: 'Every dial over onion fails at once, which is what happens where no Tor is running.',
-        remedy: 'Start Tor, or give onion no slots.',
+        message: `every onion dial fails: most likely Tor does not run (12 routes); it is tried again on ${new Date(now + 2 * MINUTE).toISOString()}`,
+        remedy: 'start Tor: its SOCKS proxy is looked for at 127.0.0.1, port 9050 (or 9150, the one of Tor Browser)',
         since: now - 25 * MINUTE,
         peers: [],
       },
@@ -392,55 +392,68 @@ export function statusOf(peers: readonly PeerRow[], now: number): Status {
   }
 }
 
-function explanationOf(peer: PeerRow, target: string, now: number): Explanation {
-  const routes = peer.routes
-    .filter((route) => target === peer.id || route.address === target)
-    .map((route) => {
-      const { connection } = peer
-      if (peer.priority === 'BANNED')
-        return { address: route.address, reason: 'banned' as const, until: null, message: 'the peer is banned' }
-      if (connection.status === 'connected')
-        return {
-          address: route.address,
-          reason: 'peerConnected' as const,
-          until: null,
-          message: `the peer has a connection (${connection.direction})`,
-        }
-      if (connection.status === 'dialing')
-        return {
-          address: route.address,
-          reason: 'peerDialing' as const,
-          until: null,
-          message: 'the peer is being dialed',
-        }
-      if (route.nextAttemptAt > now)
-        return {
-          address: route.address,
-          reason: 'backoff' as const,
-          until: route.nextAttemptAt,
-          message: `${route.errorCount} dials in a row failed; it is tried again after a pause`,
-        }
-      return {
-        address: route.address,
-        reason: 'slotsFull' as const,
-        until: null,
-        message: `all slots of ${route.class} are taken`,
-      }
-    })
-  const first = routes[0]
-  if (peer.connection.status === 'connected')
-    return {
-      connected: true,
-      reason: null,
-      until: null,
-      message: `connected ${peer.connection.direction} since ${new Date(peer.connection.since ?? 0).toISOString()}`,
-      routes,
-    }
+/** As `peer.explain` answers. */
+export function explanation(more: Partial<Explanation>): Explanation {
   return {
     connected: false,
+    reason: null,
+    until: null,
+    message: 'nothing stands in its way',
+    remedy: null,
+    address: null,
+    routes: [],
+    ...more,
+  }
+}
+
+function explanationOf(peer: PeerRow, target: string, now: number): Explanation {
+  const refusal = (route: RouteRow): Pick<RouteExplanation, 'reason' | 'until' | 'message' | 'remedy'> => {
+    const { connection } = peer
+    const so = (reason: RefusalReason, message: string, until: number | null = null) => ({
+      reason,
+      until,
+      message,
+      remedy: null,
+    })
+    if (peer.priority === 'BANNED') return so('banned', 'the peer is banned')
+    if (connection.status === 'connected')
+      return so('peerConnected', `the peer has a connection (${connection.direction})`)
+    if (connection.status === 'dialing') return so('peerDialing', 'the peer is being dialed')
+    if (route.nextAttemptAt > now)
+      return so(
+        'backoff',
+        `${route.errorCount} failed dials in a row; it is tried again at ${new Date(route.nextAttemptAt).toISOString()}`,
+        route.nextAttemptAt,
+      )
+    return so('slotsFull', `all slots of ${route.class} are taken`)
+  }
+  const routes = peer.routes
+    .filter((route) => target === peer.id || route.address === target)
+    .map(
+      (route): RouteExplanation => ({
+        address: route.address,
+        ...refusal(route),
+        source: route.source,
+        errorCount: route.errorCount,
+        lastError: route.lastError,
+        connectionCount: route.connectionCount,
+        lastConnectionTime: route.lastConnectionTime,
+        lastErrorTime: route.lastError?.at ?? null,
+        nextAttemptAt: route.nextAttemptAt,
+        slots: { class: route.class, max: 3, connected: 3, dialing: 0, closing: 0 },
+        down: [],
+      }),
+    )
+  const [first] = routes
+  if (peer.connection.status === 'connected') {
+    const since = new Date(peer.connection.since ?? 0).toISOString()
+    return explanation({ connected: true, message: `connected ${peer.connection.direction} since ${since}`, routes })
+  }
+  return explanation({
     reason: first?.reason ?? 'noRoute',
     until: first?.until ?? null,
     message: first?.message ?? 'the peer is known, but no route to it',
+    address: first?.address ?? null,
     routes,
-  }
+  })
 }

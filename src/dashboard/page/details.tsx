@@ -1,5 +1,5 @@
 /** One peer: what it is to us, why it is connected or not, what can be done about it. */
-import { useEffect, useRef, useState } from 'preact/hooks'
+import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks'
 
 import type { Priority } from '../../core/types'
 import type { PeerRow, RouteRow } from '../protocol'
@@ -17,6 +17,7 @@ import {
   reasonWords,
   remedyFor,
   STATE_WORDS,
+  sentence,
 } from './words'
 
 const HISTORY_SHOWN = 8
@@ -27,9 +28,9 @@ export function Details() {
   const { model, selected, now } = app
   const heading = useRef<HTMLHeadingElement>(null)
   const peer = selected === null ? undefined : model.peers.get(selected)
-  useEffect(() => {
-    if (selected === null) return
-    heading.current?.focus({ preventScroll: true })
+  // Before it is painted, so that the next key is for the details.
+  useLayoutEffect(() => {
+    if (selected !== null) heading.current?.focus({ preventScroll: true })
   }, [selected])
   useEffect(() => {
     app.explainer.want('details', selected === null ? [] : [selected])
@@ -89,8 +90,7 @@ function Known({ peer, now }: { peer: PeerRow; now: number }) {
   const explanation = app.explainer.get(peer.id)
   const isBanned = peer.priority === 'BANNED'
   const isIdle = peer.connection.status === 'idle'
-  const finding = model.findings.find((each) => each.remedy !== null && each.peers.includes(peer.id))
-  const remedy = finding?.remedy ?? remedyFor(explanation?.reason ?? null)
+  const remedy = explanation ? remedyFor(explanation) : null
   const history = [...model.history.values()]
     .filter((entry) => entry.peer === peer.id)
     .sort((a, b) => b.from - a.from)
@@ -111,14 +111,14 @@ function Known({ peer, now }: { peer: PeerRow; now: number }) {
             'Nothing is known of it.'
           ) : (
             <>
-              <Text value={reasonWords(peer, explanation, now)} max={500} />
+              <Text value={sentence(reasonWords(peer, explanation, now), now)} max={500} />
               {explanation.until !== null && <span> ({ahead(explanation.until, now)})</span>}
             </>
           )}
         </p>
-        {remedy !== null && !explanation?.connected && (
+        {remedy !== null && (
           <p class="remedy">
-            <Text value={remedy} max={500} />
+            <Text value={sentence(remedy, now)} max={500} />
           </p>
         )}
       </div>

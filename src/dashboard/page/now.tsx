@@ -2,11 +2,11 @@
 
 import { useState } from 'preact/hooks'
 import type { Finding } from '../../core/diagnosis'
-import { addRoute, start, stop } from './actions'
+import { addRoute, start, stop, syncStop } from './actions'
 import { useApp } from './app'
-import { ahead, clean, count, duration, plural } from './format'
+import { ahead, count, duration, plural } from './format'
 import { PeerButton, Text } from './parts'
-import { headline, layerWords, nameIn } from './words'
+import { findingPlace, findingRemedy, headline, layerWords, nameIn, sentence } from './words'
 
 export function Now() {
   const app = useApp()
@@ -66,7 +66,7 @@ const SEVERITIES = ['error', 'warning', 'info'] as const
 const FINDINGS_SHOWN = 4
 
 function Findings() {
-  const { model } = useApp()
+  const { model, now } = useApp()
   const [isAll, setAll] = useState(false)
   const ordered = [...model.findings].sort((a, b) => SEVERITIES.indexOf(a.severity) - SEVERITIES.indexOf(b.severity))
   const shown = isAll ? ordered : ordered.slice(0, FINDINGS_SHOWN)
@@ -77,7 +77,7 @@ function Findings() {
       <p class="hidden" role="status">
         {ordered.length === 0
           ? 'Nothing is wrong.'
-          : `${plural(ordered.length, 'finding')}. ${clean(ordered[0]?.message, 200)}`}
+          : `${plural(ordered.length, 'finding')}. ${sentence(ordered[0]?.message ?? '', now)}`}
       </p>
       {ordered.length === 0 && <p class="finding-none faint">Nothing is found to be wrong.</p>}
       <ul>
@@ -94,20 +94,46 @@ function Findings() {
   )
 }
 
+/** The way to where it is mended on this page. */
+function FindingDeed({ finding }: { finding: Finding }) {
+  const app = useApp()
+  switch (findingPlace(finding)) {
+    case 'start':
+      return (
+        <button type="button" class="small" onClick={() => void app.perform(start())}>
+          Start now
+        </button>
+      )
+    case 'stopSync':
+      return (
+        <button type="button" class="small" onClick={() => void app.perform(syncStop())}>
+          Stop it now
+        </button>
+      )
+    case 'slots':
+      return <a href="#slots">To the slots</a>
+    case 'routes':
+      return <a href="#routes">Add an address</a>
+    case null:
+      return null
+  }
+}
+
 function FindingItem({ finding }: { finding: Finding }) {
   const { now } = useApp()
+  const remedy = findingRemedy(finding)
   const severity = Object.prototype.hasOwnProperty.call(SEVERITY_WORDS, finding.severity) ? finding.severity : 'info'
   return (
     <li class={`finding is-${severity}`}>
       <span class="finding-word">{SEVERITY_WORDS[severity]}</span>
       <div class="finding-text">
         <p>
-          <Text value={finding.message} max={500} />
+          <Text value={sentence(finding.message, now)} max={500} />
           {finding.since !== null && <span class="faint"> Since {duration(now - finding.since)}.</span>}
         </p>
-        {finding.remedy !== null && (
+        {remedy !== null && (
           <p class="remedy">
-            <Text value={finding.remedy} max={500} />
+            <Text value={sentence(remedy, now)} max={500} /> <FindingDeed finding={finding} />
           </p>
         )}
         {finding.peers.length > 0 && (

@@ -1,5 +1,5 @@
 /** Slots of each class: how many there are, who holds them, who waits. */
-import { useState } from 'preact/hooks'
+import { useEffect, useState } from 'preact/hooks'
 
 import type { ClassStatus } from '../../core/selectors'
 import { setMax } from './actions'
@@ -61,6 +61,8 @@ function SlotClass({ name, status }: { name: string; status: ClassStatus }) {
   const app = useApp()
   const [entered, setEntered] = useState<string | null>(null)
   const { max, connected, dialing, closing, waiting } = status
+  // What was entered stands until the sbot says what it is now.
+  useEffect(() => setEntered(null), [max])
   const taken = connected + dialing + closing
   const free = Math.max(0, max - taken)
   const value = entered ?? String(max)
@@ -69,7 +71,7 @@ function SlotClass({ name, status }: { name: string; status: ClassStatus }) {
   const submit = async (event: Event): Promise<void> => {
     event.preventDefault()
     if (!isValid) return
-    if (await app.perform(setMax(name, wanted, status))) setEntered(null)
+    await app.perform(setMax(name, wanted, status))
   }
   const words = [
     `${count(connected)} connected`,

@@ -1,8 +1,9 @@
 /** What the core's words mean, for people. Pure. A word that is not known here is shown as it came, cleaned. */
+import type { Finding } from '../../core/diagnosis'
 import type { Explanation } from '../../core/selectors'
 import type { EpochMs } from '../../core/types'
 import type { HistoryEntry, PeerRow } from '../protocol'
-import { ahead, clean, count, duration, listed, plural, shortId } from './format'
+import { ahead, clean, clockTime, count, duration, listed, plural, shortId } from './format'
 import type { Model } from './store'
 
 /** Own keys only: a class may be called `constructor`. */
@@ -59,8 +60,79 @@ const REMEDIES = {
   noRoute: 'Add an address of it, or wait until it calls or a room or the network announces it.',
 }
 
-export function remedyFor(reason: string | null): string | null {
-  return reason === null ? null : wordOf(REMEDIES, reason)
+/** In words of this page where there are any, for the core's own name the calls of a program. */
+export function remedyFor(explanation: Explanation): string | null {
+  if (explanation.connected) return null
+  return (explanation.reason === null ? null : wordOf(REMEDIES, explanation.reason)) ?? explanation.remedy
+}
+
+/** What to do about a finding, by its code, where the core's words name the calls of a program. */
+const FINDING_REMEDIES = {
+  off: 'Start it: then who is known is dialed.',
+  initialSync: 'It ends by itself when it has caught up; stop it, and everybody else has their turn again.',
+  nothingKnown:
+    'Use an invite of a pub or a room, or add an address below. Peers on the local network come by themselves.',
+  typeDisabled: 'Give one of these classes some slots.',
+  manualOnly: 'Open a peer and connect to it.',
+  allRoutesDead: 'They are tried again by themselves. Add another address, or use an invite.',
+  classDead: 'They are tried again by themselves. Add another address of this kind, or remove these.',
+  notConnected: 'Dials go on by themselves; open a peer to see why, or to connect at once.',
+  slotsHeldByLongTerm: 'Give this class more slots, or let some of these peers take their turn as others do.',
+  longTermOverSlots: 'Give this class more slots.',
+  onlyStrangers: 'Use an invite, follow somebody, or add the address of somebody whom you know.',
+  bannedButWanted: 'Unban these peers, or no longer keep them up for good.',
+  wantedWithoutRoute: 'Add an address of each.',
+  longTermAway: 'Open each to see why; ask them for an address that works.',
+  friendsAway: 'Open each to see why; ask them for an address that works.',
+  roomsDown: 'The room has to come back first; open it to see why it is not connected.',
+  hostsDown: 'They have to come back first. Add the new address of one that has moved.',
+}
+
+export function findingRemedy(finding: Finding): string | null {
+  return wordOf(FINDING_REMEDIES, finding.code) ?? finding.remedy
+}
+
+/** Where on this page it is done. */
+export function findingPlace(finding: Finding): 'start' | 'stopSync' | 'slots' | 'routes' | null {
+  switch (finding.code) {
+    case 'off':
+      return 'start'
+    case 'initialSync':
+      return 'stopSync'
+    case 'typeDisabled':
+    case 'slotsHeldByLongTerm':
+    case 'longTermOverSlots':
+      return 'slots'
+    case 'nothingKnown':
+    case 'onlyStrangers':
+    case 'wantedWithoutRoute':
+    case 'allRoutesDead':
+      return 'routes'
+    default:
+      return null
+  }
+}
+
+/** Times as the core writes them. */
+const ISO_TIME = /\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z/g
+const HALF_DAY_MS = 43_200_000
+
+/** Times in a sentence of the core, by the reader's clock. */
+export function localTimes(text: string, now: EpochMs): string {
+  return text.replace(ISO_TIME, (iso) => {
+    const at = Date.parse(iso)
+    if (Number.isNaN(at)) return iso
+    const day = new Date(at).toLocaleDateString(undefined, { day: 'numeric', month: 'short', year: 'numeric' })
+    return Math.abs(now - at) < HALF_DAY_MS ? clockTime(at, true) : `${day} ${clockTime(at)}`
+  })
+}
+
+/** A message of the core as a sentence begins, with times by the reader's clock. */
+export function sentence(text: string, now: EpochMs): string {
+  const shown = localTimes(clean(text, 500), now)
+  // Not the first letter of an id or an address.
+  const first = /^[a-z]+(?=[\s,.]|$)/.exec(shown)
+  return first === null ? shown : shown.charAt(0).toUpperCase() + shown.slice(1)
 }
 
 /** Why a peer is not connected; for one that is, for how long, as the core says it by the clock of the world. */
@@ -68,7 +140,7 @@ export function reasonWords(peer: PeerRow, explanation: Explanation, now: EpochM
   const { status, direction, since } = peer.connection
   if (status === 'connected' && explanation.connected)
     return `connected for ${duration(now - (since ?? now))}, ${direction === 'inbound' ? 'it called us' : 'we dialed'}`
-  return clean(explanation.message, 500)
+  return localTimes(clean(explanation.message, 500), now)
 }
 
 /** The key of a layer (core/types.ts, Layer) in words: `transport:onion` is `everything over onion`. */
