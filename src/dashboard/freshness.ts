@@ -87,6 +87,8 @@ export function startFreshness(options: {
     } catch {
       // ssb-ebt still reads what it has: the next round.
     }
+    // A message that has come is told by the database before ssb-ebt counts it.
+    if (feed.have !== null) have = Math.max(have ?? 0, feed.have)
     // What we have is there, whoever else says so.
     if (want !== null && have !== null) want = Math.max(want, have)
     if (have === feed.have && want === feed.want) return

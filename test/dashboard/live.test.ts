@@ -434,6 +434,9 @@ test('a message that comes makes its feed fresh', (t) => {
     },
   ])
   t.notOk(page.chunks.join('').includes('secret'), 'and nothing of what it says')
+  page.clear()
+  clock.advance(MINUTE)
+  t.deepEqual(page.rows('feeds'), [], 'which ssb-ebt, that counts it later, does not take back')
   manager.close()
   t.end()
 })
