@@ -287,7 +287,7 @@ test('replay tells step by step what happened, what it changed, and what was dec
   const lines = stdout.split('\n')
   t.match(lines[0] ?? '', /^ +0 {2}2026-01-01T00:00:00\.000Z {2}the beginning mode off, 2 peers, 2 routes$/)
   t.match(lines[1] ?? '', /^ +1 {2}2026-01-01T00:00:01\.000Z {2}connections\/started$/)
-  t.match(lines[2] ?? '', /^ {10}manager mode: off → on$/)
+  t.match(lines[2] ?? '', /^ {10}manager mode off → on$/)
   t.ok(
     lines.some((line) => line.endsWith(`> dial ${alice.address}: its turn (schedule)`)),
     'a dial, and why',
@@ -301,7 +301,7 @@ test('replay tells step by step what happened, what it changed, and what was dec
     'what time brought',
   )
   t.ok(
-    lines.some((line) => line.includes(`${bob.address}: errorCount: 0 → 1`)),
+    lines.some((line) => line.includes(`${bob.address} errorCount 0 → 1, nextAttemptAt 0 → 2026-01-01T00:00:`)),
     'what was changed',
   )
   t.ok(stdout.includes('no [2Jway ERROR: send your secret'), 'what strangers wrote is on one line and steers nothing')

@@ -97,19 +97,23 @@ async function copy(
   { seconds, count }: Limits,
 ): Promise<Ending> {
   let timer: unknown = null
+  let end: (how: Ending) => void = () => {}
   const enough = new Promise<Ending>((resolve) => {
-    void interrupted.then(() => resolve({ end: 'interrupted', error: null }))
-    if (seconds !== null) timer = clock.setTimeout(() => resolve({ end: 'seconds', error: null }), seconds * 1_000)
+    end = resolve
   })
+  void interrupted.then(() => end({ end: 'interrupted', error: null }))
   try {
     for (;;) {
       const next = await Promise.race([enough, read(source)])
       if ('end' in next) return next
       await tape.put(next.item, clock.now())
       if (count !== null && tape.actions >= count) return { end: 'count', error: null }
+      // The time that it takes to say how things stand does not count.
+      if (seconds !== null && tape.hasBegun)
+        timer ??= clock.setTimeout(() => end({ end: 'seconds', error: null }), seconds * 1_000)
     }
   } finally {
-    clock.clearTimeout(timer)
+    if (timer !== null) clock.clearTimeout(timer)
     source(true, () => {})
   }
 }

@@ -201,7 +201,7 @@ function stepLines({ out }: Cli, step: ReplayStep): string[] {
       `${number}  ${time}  ${out.paint('bold', step.action.type)} ${out.paint('dim', aboutAction(step.action))}`.trimEnd(),
     )
   else lines.push(`${number}  ${time}  ${out.paint('bold', 'the beginning')} ${summaryOf(step)}`)
-  for (const line of atMost(step.changes.map(changeLine))) lines.push(`          ${line}`)
+  for (const line of atMost(changeLines(step.changes))) lines.push(`          ${line}`)
   for (const line of atMost(decisionLines(step.decided))) lines.push(`          ${out.paint('green', `> ${line}`)}`)
   return lines
 }
@@ -244,11 +244,37 @@ function listOf(texts: readonly string[]): string {
   return texts.length <= 3 ? texts.join(', ') : `${texts.slice(0, 3).join(', ')} and ${texts.length - 3} more`
 }
 
-function changeLine({ peer, field, from, to }: Change): string {
-  const subject = peer ?? 'manager'
-  if (to === undefined) return `${subject}${field === '' ? '' : ` ${field}`} gone`
-  if (from === undefined) return `${subject}${field === '' ? '' : ` ${field}`} new`
-  return `${subject} ${field}: ${textOf(from)} → ${textOf(to)}`
+/** Said by others, or of no interest beside them; `--json` has them. */
+const QUIET = [
+  'connection.direction',
+  'connection.address',
+  'connection.since',
+  'connectionStatus',
+  'lastErrorTime',
+  'id',
+]
+const TIMES = /(?:At|Time|Until|since)$/
+
+/** A line for each peer, route and the manager, with all that has changed about it. */
+function changeLines(changes: readonly Change[]): string[] {
+  const bySubject = new Map<string, string[]>()
+  for (const { peer, field, from, to } of changes) {
+    // Of a route; its key says whose it is.
+    const [, address, rest = ''] = /^(\S+):(?: (.*))?$/.exec(field) ?? []
+    const subject = address ?? peer ?? 'manager'
+    const name = address === undefined ? field : rest
+    if (QUIET.includes(name)) continue
+    const list = bySubject.get(subject) ?? []
+    bySubject.set(subject, list)
+    if (to === undefined) list.push(`${name} gone`.trim())
+    else if (from === undefined) list.push(`${name} new`.trim())
+    else list.push(`${name} ${valueText(name, from)} → ${valueText(name, to)}`)
+  }
+  return [...bySubject].map(([subject, list]) => `${subject} ${list.join(', ')}`)
+}
+
+function valueText(name: string, value: unknown): string {
+  return typeof value === 'number' && value > 0 && TIMES.test(name) ? iso(value) : textOf(value)
 }
 
 function textOf(value: unknown): string {
