@@ -34,7 +34,7 @@ Exit codes:
     1  the command failed: the peer could not be reached, nothing was found
     2  wrong usage
     3  no sbot answers (ERR_NO_SBOT, ERR_SBOT_TIMEOUT)
-    4  the handshake failed: another network key, or another sbot (ERR_HANDSHAKE)
+    4  the handshake failed: another network key, another sbot (ERR_HANDSHAKE)
     5  no permission: our key is not that of the owner (ERR_NO_PERMISSION)
     6  the sbot has not loaded this package (ERR_NO_MANAGER, ERR_NO_PLUGIN)
     7  the sbot runs an older version, which lacks the call (ERR_OLD_VERSION)

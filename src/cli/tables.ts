@@ -119,7 +119,7 @@ function badFile(message: string): CliError {
     'ERR_BAD_FILE',
     `this is no table of peers: ${message}`,
     'It takes gossip.json, conn.json, or a list with one address in each line.',
-    EXIT.failed,
+    EXIT.setup,
   )
 }
 

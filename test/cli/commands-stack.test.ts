@@ -109,7 +109,7 @@ test('peers: a table that fits the terminal, whole ids in a pipe, all with --jso
     linesOf(piped.stdout).some((line) => line.startsWith(`${alice.bob.id} `)),
     'and not in a pipe',
   )
-  t.match(piped.stdout, / idle +HIGH +net:dave.invalid:8008 +the manager is off/, 'why not')
+  t.match(piped.stdout, / idle +HIGH +net:dave.invalid:8008 +connections are off/, 'why not')
   const peers = jsonOf((await run(['peers', '--json'])).stdout)
   t.deepEqual(peers.map(({ id }) => id).sort(), [alice.bob.id, idOf(CAROL), idOf(DAVE)].sort())
   t.equal(((peers[0]?.explanation ?? {}) as { reason?: string }).reason, 'off')

@@ -133,6 +133,7 @@ function whereOf({ connection, routes }: PeerView): string {
 
 function whyNot({ peer, explanation }: Row, now: number): string {
   if (explanation === null || explanation.connected || peer.connection.status !== 'idle') return ''
+  if (explanation.reason === 'off') return 'connections are off: sbot-connections start'
   const next = explanation.until === null ? '' : `${until(explanation.until, now)}: `
   return `${next}${explanation.message}`
 }

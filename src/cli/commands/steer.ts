@@ -12,6 +12,8 @@ import { calledBy, idOf, isAddress, namesOf, resolveTarget } from '../targets'
 import { duration, place, plural } from '../text'
 
 const PEER_HELP = 'id, the beginning of one (6 characters or more), a name, or an address'
+/** Of an id in a command that can be copied: enough to be the only one. */
+const ID_SHOWN = 12
 const peerArgument = (): Argument => new Argument('<peer>', PEER_HELP)
 
 export const registerSteering: Register = (program, run) => {
@@ -160,8 +162,8 @@ async function connect(cli: Cli, sbot: RemoteSbot, target: string, isLongTerm: b
       'ERR_DIAL_FAILED',
       `no connection to ${await nameOf(cli, sbot, id)}: ${plural(failures.filter((each) => each.isTried).length, 'address', 'addresses')} tried`,
       isLongTerm
-        ? 'The sbot goes on trying. What stands in the way: sbot-connections why PEER.'
-        : 'What stands in the way: sbot-connections why PEER. To have the sbot go on trying: connect --forever.',
+        ? `The sbot goes on trying. What stands in the way: sbot-connections why ${id.slice(0, ID_SHOWN)}`
+        : `What stands in the way: sbot-connections why ${id.slice(0, ID_SHOWN)}. To have the sbot go on trying: connect --forever.`,
       EXIT.failed,
     )
   }

@@ -59,10 +59,10 @@ async function readInput(cli: Cli, file: string): Promise<string> {
 function fileError(what: 'read' | 'written', file: string, error: unknown): CliError {
   const { code, message } = error as { code?: string; message: string }
   return new CliError(
-    'ERR_FILE',
+    code === 'ENOENT' && what === 'read' ? 'ERR_NO_FILE' : 'ERR_FILE',
     `${file} cannot be ${what}: ${code ?? message}`,
     what === 'read' ? 'Check the name of the file.' : 'Check the folder and its permissions.',
-    EXIT.failed,
+    EXIT.setup,
   )
 }
 
