@@ -700,7 +700,7 @@ const REMOTE_CALLS = new Set([
   ...[...flatten(connManifest).keys()].map((name) => `conn.${name}`),
 ])
 
-const CLI_COMMANDS = new Set(inSources(/\.command\('([a-z]+)/g, (file) => file.startsWith('src/cli/')))
+const CLI_COMMANDS = new Set(inSources(/\.(?:command|helpCommand)\('([a-z]+)/g, (file) => file.startsWith('src/cli/')))
 
 /** What is wrong with a command line, or null. */
 function brokenCommand(line: string): string | null {
@@ -901,9 +901,13 @@ test('the options that are documented are those that there are, with their defau
 test('error codes, reasons and debug namespaces are those of the code', (t) => {
   const errors = rowsOf(sectionOf('README.md', 'Errors')).map(([code = '']) => codesIn(code)[0] ?? '')
   t.deepEqual(sorted(errors), errorCodes(), 'error codes')
+  const ofCommands = inSources(/'(ERR_[A-Z_]+)'/g, (file) => file.startsWith('src/cli/'))
+  const toldOfCommands = rowsOf(sectionOf('docs/cli.md', 'Errors')).flatMap(([, codes = '']) => codesIn(codes))
+  const alone = (codes: readonly string[]): string[] => sorted(codes.filter((code) => !errors.includes(code)))
+  t.deepEqual(alone(toldOfCommands), alone(ofCommands), 'error codes of the command line alone')
   for (const file of DOCUMENTS)
     for (const code of new Set(textOf(file).match(/\bERR_[A-Z_]+/g) ?? []))
-      t.ok(errors.includes(code), `${file}: ${code} is in the table`)
+      t.ok(errors.includes(code) || toldOfCommands.includes(code), `${file}: ${code} is in a table`)
   const refusals = rowsOf(sectionOf('docs/policy.md', 'Refusals')).map(([name = '']) => codesIn(name)[0] ?? '')
   t.deepEqual(
     refusals,
