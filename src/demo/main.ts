@@ -183,7 +183,7 @@ async function main(): Promise<number> {
 
   await Promise.all([me, alice, bob, carol, frank, grace].map((each) => each.conn.start()))
   const page = await servePage(me)
-  const commandLine = `node lib/cli/main.js --path ${me.path}`
+  const commandLine = `npx sbot-connections --path ${me.path}`
   const hint = `dave has moved: his new address is ${dave.address}`
   if (page) say(`live page: ${await page.url()} (opens once; then there is a new one)`)
   say(`command line: ${commandLine} status`)
@@ -218,19 +218,30 @@ async function main(): Promise<number> {
     })
   }
 
+  /** What each row of the screen shows, so that only what has changed is written: an address that is being copied stays marked. */
+  let drawn: readonly string[] = []
   const draw = async (): Promise<void> => {
     const rows = await snapshot()
-    const width = Math.max(100, process.stdout.columns || 120)
+    const columns = process.stdout.columns || 120
+    // Never cut, as they are there to be copied.
     const head = [
-      `sbot-connection-manager · ${Math.round((Date.now() - startedAt) / 1000)} s · Ctrl-C ends`,
+      'sbot-connection-manager · Ctrl-C ends',
       ...(page ? [`live page: ${await page.url()}`] : []),
       `command line: ${commandLine} status`,
       ...(hasDaveCome ? [] : [hint]),
-    ]
+    ].flatMap((line) => line.match(new RegExp(`.{1,${columns}}`, 'gu')) ?? [])
+    const table = render(rows, manager.connections.status(), Date.now(), Math.max(100, columns))
     const notes = figures.map((figure) => `${figure.name}: ${figure.note}`).join(' · ')
-    const lines = [...head, '', ...render(rows, manager.connections.status(), Date.now(), width), '', notes]
-    process.stdout.write(`\x1b[H\x1b[2J${lines.map((line) => line.slice(0, width)).join('\n')}\n`)
+    const uptime = `${Math.round((Date.now() - startedAt) / 1000)} s`
+    const lines = [...head, '', ...[...table, '', notes, uptime].map((line) => line.slice(0, columns))]
+    const clear = drawn.length === 0 ? '\x1b[2J' : ''
+    const changed = lines.map((line, row) => (line === drawn[row] ? '' : `\x1b[${row + 1};1H\x1b[2K${line}`)).join('')
+    process.stdout.write(`${clear}${changed}\x1b[${lines.length + 1};1H\x1b[J`)
+    drawn = lines
   }
+  process.stdout.on('resize', () => {
+    drawn = []
+  })
 
   const publishing = async (): Promise<void> => {
     for (let n = 6; !isOver && Date.now() < endsAt - QUIET_MS; n++) {
