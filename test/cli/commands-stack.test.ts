@@ -398,12 +398,29 @@ const PAGE = {
   init: () => ({ url: () => 'http://127.0.0.1:1/?token=x' }),
 }
 
+/** On a socket in its folder, too. */
+const SOCKET: readonly object[] = [require('ssb-unix-socket'), require('ssb-no-auth')]
+const listening = (port: number): object => ({
+  incoming: {
+    unix: [{ scope: 'device', transform: 'noauth' }],
+    net: [{ scope: ['device'], host: '127.0.0.1', port, transform: 'shs' }],
+  },
+  outgoing: { net: [{ transform: 'shs' }] },
+})
+
 test('what is wrong with the sbot has a code, an exit code and a remedy', async (t) => {
   const stacks: Stack[] = []
+  const port = await findFreePort()
   try {
     const [other, old] = await Promise.all([
       bootConn('cli-other'),
-      bootStack({ version: 6, name: 'cli-old', plugins: [OLD, PAGE] }),
+      bootStack({
+        version: 6,
+        name: 'cli-old',
+        plugins: [OLD, PAGE, ...SOCKET],
+        port,
+        global: { connections: listening(port) },
+      }),
     ])
     stacks.push(other, old)
     const secret = JSON.parse(readFileSync(join(alice.path, 'secret'), 'utf8').replace(/\s*#[^\n]*/g, '')) as object
@@ -447,6 +464,8 @@ test('what is wrong with the sbot has a code, an exit code and a remedy', async 
     )
     const page = await cli(['--path', join(folder, 'old'), '--remote', old.address, 'dashboard'])
     t.equal(page.stdout, 'http://127.0.0.1:1/?token=x\n', 'what an older sbot has is used')
+    const bySocket = await cli(['--path', old.path, 'dashboard', '--json'])
+    t.equal(bySocket.stdout, '{"url":"http://127.0.0.1:1/?token=x"}\n', 'by its socket, without a word of its port')
   } finally {
     await closeAll(...stacks)
   }

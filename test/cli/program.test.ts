@@ -38,7 +38,7 @@ test('every command is in docs/cli.md with an example, and nothing else is', (t)
     t.match(text, new RegExp(`^sbot-connections ${name}`, 'm'), `${name}: an example`)
     const command = commands.find((each) => each.name() === name)
     for (const option of command?.options ?? []) {
-      const isElsewhere = /metrics|recording|watch/.test(/See \[(.*?)\.md\]/.exec(text)?.[1] ?? '')
+      const isElsewhere = /metrics|recording|watch|serve/.test(/See \[(.*?)\.md\]/.exec(text)?.[1] ?? '')
       if (!option.hidden && !isElsewhere) t.ok(text.includes(option.long ?? ''), `${name}: ${option.long}`)
     }
   }
