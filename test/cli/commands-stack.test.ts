@@ -446,6 +446,13 @@ test('what is wrong with the sbot has a code, an exit code and a remedy', async 
       [['--path', alice.path, 'dashboard'], 6, 'ERR_NO_PLUGIN', /sbot-connection-manager\/dashboard/],
       [[...at(old, 'old'), 'status'], 7, 'ERR_OLD_VERSION', /update it there/],
       [['--path', join(folder, 'old'), '--remote', old.address, 'ban', idOf(ERIN)], 7, 'ERR_OLD_VERSION', /update/],
+      // Its sources end at once, as those of an sbot do that is stopped.
+      [
+        ['--path', join(folder, 'old'), '--remote', old.address, 'peers', '--live'],
+        8,
+        'ERR_SBOT_GONE',
+        /start it again/,
+      ],
       [['--path', folder, 'status'], 9, 'ERR_NO_SECRET', /--path FOLDER/],
     ]
     for (const [args, exitCode, code, remedy] of rows) {

@@ -156,6 +156,12 @@ test('a table fits the terminal, and is whole elsewhere', (t) => {
   t.match(plain[1] ?? '', /^bob {3}x+…$/, 'what is cut off is marked')
   t.equal(plain[2], '日本  short and on', 'columns stand below each other, whatever the script')
   t.equal(table(make().out, COLUMNS, rows)[1], `bob   ${'x'.repeat(100)}`, 'a pipe gets all')
+  const between: readonly Column<Row>[] = [
+    { title: 'TEXT', text: ({ text }) => text, canShrink: true },
+    { title: 'NAME', text: ({ name }) => name },
+  ]
+  const shrunk = table(make({ isTTY: true, columns: 40, wantsColor: false }).out, between, rows)
+  t.match(shrunk[1] ?? '', /^x+… {2}bob$/, 'what can shrink does, before anything else is lost')
   const tiny = table(make({ isTTY: true, columns: 20 }).out, COLUMNS, [{ name: 'n'.repeat(50), text: 't' }])
   t.deepEqual(
     tiny.map((line) => displayWidth(line) <= 20),

@@ -1,9 +1,11 @@
 /** The program as a whole: its help, what it says of wrong usage, and that docs/cli.md tells of all of it. No sbot needed. */
 
 import type { Command } from 'commander'
-import { readFileSync } from 'fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'fs'
+import { tmpdir } from 'os'
 import { join } from 'path'
 
+import Module = require('module')
 import test = require('tape')
 
 import { createOutput } from '../../src/cli/output'
@@ -104,4 +106,25 @@ test('without a command the help is shown, as something is missing', async (t) =
   t.match(stderr, /^Usage: sbot-connections/)
   const { version } = require('../../package.json') as { version: string }
   t.deepEqual(await cli(['--version']), { code: 0, stdout: `${version}\n`, stderr: '' })
+})
+
+test('without ssb-client it is said what to install', async (t) => {
+  const path = mkdtempSync(join(tmpdir(), 'cli-program-'))
+  writeFileSync(join(path, 'secret'), JSON.stringify({ public: 'a', private: 'b' }))
+  const loader = Module as unknown as { _load(name: string, ...more: unknown[]): unknown }
+  const load = loader._load
+  loader._load = function (name, ...more) {
+    if (name === 'ssb-client') throw new Error("Cannot find module 'ssb-client'")
+    return load.call(this, name, ...more)
+  }
+  try {
+    const { code, stderr } = await cli(['--path', path, 'status', '--json'])
+    t.equal(code, 9)
+    const { error } = JSON.parse(stderr) as { error: { code: string; remedy: string } }
+    t.equal(error.code, 'ERR_NO_CLIENT')
+    t.match(error.remedy, /npm install ssb-client/)
+  } finally {
+    loader._load = load
+    rmSync(path, { recursive: true, force: true })
+  }
 })

@@ -74,9 +74,13 @@ async function importTable(cli: Cli, sbot: RemoteSbot, table: ReadTable, isDry: 
   const { out, isJson } = cli
   const known = new Set((await listPeers(sbot)).flatMap((peer) => peer.routes.map((route) => route.id)))
   const canAnnotate = typeof sbot.rpc.conn?.remember === 'function'
-  const outcomes = await pooled(table.entries, (entry) =>
-    importEntry(sbot, entry, known, canAnnotate && sbot.id !== entry.peer, isDry),
-  )
+  let done = 0
+  const outcomes = await pooled(table.entries, async (entry) => {
+    const outcome = await importEntry(sbot, entry, known, canAnnotate && sbot.id !== entry.peer, isDry)
+    if (++done % 100 === 0) out.progress?.(`${done} of ${table.entries.length}`)
+    return outcome
+  })
+  out.progress?.(null)
   const count = (outcome: Outcome): number => outcomes.filter((each) => each === outcome).length
   const lost = canAnnotate ? 0 : table.entries.filter((entry) => entry.isManualOnly).length
   const result = {
