@@ -57,7 +57,7 @@ test('labels on the map cover neither each other nor a peer', (t) => {
   t.ok(labelled.length > 4, `${labelled.length} labels`)
   for (const node of labelled) {
     const width = Math.min(18, FRAME.labelOf(node.peer).length) * 6
-    const left = node.label === 'right' ? node.x + node.radius + 4 : node.x - node.radius - 4 - width
+    const left = node.label === 'right' ? node.x + node.radius + 6 : node.x - node.radius - 6 - width
     const covered = nodes.filter(
       (other) => other !== node && other.x > left && other.x < left + width && Math.abs(other.y - node.y) < 6,
     )

@@ -360,17 +360,17 @@ test('findings are mended where the page can', (t) => {
   t.equal(findingPlace(finding('off')), 'start')
   t.equal(findingRemedy(finding('clockWrong')), 'y()', 'else what the core says')
   t.equal(findingRemedy(finding('toString')), 'y()')
-  t.equal(sentence('the manager is off', NOW), 'The manager is off')
-  t.equal(sentence('net:host is down', NOW), 'net:host is down', 'an address stays as it is')
+  t.equal(sentence('the manager is off', NOW), 'The manager is off.')
+  t.equal(sentence('net:host is down', NOW), 'net:host is down.', 'an address stays as it is')
   t.equal(
     sentence(`tried at ${new Date(NOW + 60_000).toISOString()}`, NOW),
-    `Tried at ${clockTime(NOW + 60_000, true)}`,
+    `Tried at ${clockTime(NOW + 60_000, true)}.`,
     'by the clock of the reader',
   )
   t.match(sentence(`tried at ${new Date(0).toISOString()}`, NOW), /19(69|70)/, 'with the day where it is another')
   t.equal(
     sentence('tried at 2026-99-99T99:99:99.000Z', NOW),
-    'Tried at 2026-99-99T99:99:99.000Z',
+    'Tried at 2026-99-99T99:99:99.000Z.',
     'what is no time stays',
   )
   t.end()

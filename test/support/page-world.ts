@@ -158,15 +158,17 @@ export function makeWorld({ now, peers: size = 140, seed = 7 }: WorldOptions): W
         ? roll() < 0.7
           ? null
           : now - between(DAY, 60 * DAY)
-        : roll() < 0.5
-          ? now - between(5 * MINUTE, 3 * DAY)
-          : null
+        : n === 3
+          ? now - 9 * DAY
+          : roll() < 0.5
+            ? now - between(5 * MINUTE, 3 * DAY)
+            : null
     const routes: RouteRow[] = []
     const count = n % 7 === 0 ? 2 : 1
     for (let r = 0; r < count; r++) {
       const used = r === 0 ? kind : (KINDS[0] as Kind)
       const address = `${used.host(n + r * 500)}~shs:${key}`
-      const errorCount = isFailing || r > 0 ? 1 + Math.floor(between(0, 9)) : 0
+      const errorCount = n === 3 ? 9 : isFailing || r > 0 ? 1 + Math.floor(between(0, 9)) : 0
       const [code, message] = pick(ERRORS.map(([c, m, weight]) => ({ pair: [c, m] as const, weight }))).pair
       routes.push(
         routeRow(address, {
@@ -422,7 +424,7 @@ function explanationOf(peer: PeerRow, target: string, now: number): Explanation 
     if (route.nextAttemptAt > now)
       return so(
         'backoff',
-        `${route.errorCount} failed dials in a row; it is tried again at ${new Date(route.nextAttemptAt).toISOString()}`,
+        `${route.errorCount} failed dial${route.errorCount === 1 ? '' : 's'} in a row; it is tried again at ${new Date(route.nextAttemptAt).toISOString()}`,
         route.nextAttemptAt,
       )
     return so('slotsFull', `all slots of ${route.class} are taken`)

@@ -23,6 +23,8 @@ export interface Program {
   /** The lines on the screen, without what is blank at their end. */
   screen(): string[]
   text(): string
+  /** All that it has printed, escapes included. */
+  printed(): string
   /** True while the program draws on the screen beside the normal one. */
   isAlternate(): boolean
   isCursorHidden(): boolean
@@ -60,7 +62,9 @@ export async function runInTerminal(command: string, options: TerminalOptions): 
   let written = Promise.resolve()
   let head: string | null = ''
   let where: { tty: string; pid: number } | null = null
+  let printed = ''
   const write = (text: string): void => {
+    printed += text
     const [shown, gone] = [text.lastIndexOf(SHOW), text.lastIndexOf(HIDE)]
     if (shown !== gone) hidden = gone > shown
     written = new Promise((resolve) => emulator.write(text, resolve))
@@ -87,6 +91,7 @@ export async function runInTerminal(command: string, options: TerminalOptions): 
   return {
     screen,
     text,
+    printed: () => printed,
     isAlternate: () => emulator.buffer.active.type === 'alternate',
     isCursorHidden: () => hidden,
     colors: () => {

@@ -268,14 +268,17 @@ function RouteItem(props: { peer: PeerRow; route: RouteRow; reason: string | nul
           {route.lastError && (
             <>
               , the last {ago(route.lastError.at, now)}: <Text value={route.lastError.message} />
-              {route.lastError.code !== null && <span class="faint"> ({clean(route.lastError.code, 40)})</span>}
+              {route.lastError.code !== null && !route.lastError.message.includes(route.lastError.code) && (
+                <span class="faint"> ({clean(route.lastError.code, 40)})</span>
+              )}
             </>
           )}
         </p>
       )}
       {route.status === 'idle' && (
         <p>
-          {reason !== null && <Text value={reason} />}
+          {/* Of the only route it stands above. */}
+          {reason !== null && peer.routes.length > 1 && <Text value={sentence(reason, now)} />}
           {route.nextAttemptAt > now && <span class="faint"> Next attempt {ahead(route.nextAttemptAt, now)}.</span>}
         </p>
       )}

@@ -61,6 +61,9 @@ const SECTOR_MIN = 0.34
 /** Left free above, for the names of the rings. */
 const GAP = 0.2
 const SECTORS_MAX = 10
+const FULL_RADIUS = 210
+/** Of the disc in the middle, ourselves. */
+export const MIDDLE_RADIUS = 11
 const LETTER_WIDTH = 6.3
 const LABEL_HEIGHT = 13
 
@@ -218,6 +221,8 @@ export function layoutMap(peers: ReadonlyMap<FeedId, PeerRow>, frame: MapFrame):
     ;(rings[ringOf(peer, now)] as PeerRow[]).push(peer)
     cells.set(sector, rings)
   }
+  // On a small screen they are smaller, but not too small to be hit.
+  const scale = Math.min(1, Math.max(0.75, radius / FULL_RADIUS))
   const placed: Omit<MapNode, 'label'>[] = []
   for (const [sector, rings] of cells)
     rings.forEach((members, ring) => {
@@ -226,7 +231,7 @@ export function layoutMap(peers: ReadonlyMap<FeedId, PeerRow>, frame: MapFrame):
       const inner = ring === 0 ? 0.2 : (RINGS[ring - 1]?.edge ?? 0)
       const outer = RINGS[ring]?.edge ?? 1
       for (const spot of place(ordered, sector, inner * radius, outer * radius))
-        placed.push({ ...spot, ring, state: peerState(spot.peer), radius: radiusOf(spot.peer, ring) })
+        placed.push({ ...spot, ring, state: peerState(spot.peer), radius: radiusOf(spot.peer, ring) * scale })
     })
   return { nodes: withLabels(placed, frame), sectors, hidden: peers.size - drawn.length }
 }
@@ -239,6 +244,8 @@ function withLabels(nodes: readonly Omit<MapNode, 'label'>[], frame: MapFrame): 
     top: y - radius,
     bottom: y + radius,
   }))
+  const middle = MIDDLE_RADIUS + 2
+  taken.push({ left: -middle, right: middle, top: -middle, bottom: middle })
   const labels = new Map<FeedId, 'left' | 'right'>()
   const isWanted = (node: Omit<MapNode, 'label'>): boolean =>
     node.ring <= 1 || node.peer.isLongTerm || (node.peer.hops === 1 && node.peer.name !== null)
@@ -247,7 +254,7 @@ function withLabels(nodes: readonly Omit<MapNode, 'label'>[], frame: MapFrame): 
     const width = Math.min(18, frame.labelOf(node.peer).length) * LETTER_WIDTH
     const sides = node.x >= 0 ? (['right', 'left'] as const) : (['left', 'right'] as const)
     for (const side of sides) {
-      const near = node.radius + 4
+      const near = node.radius + 6
       const left = side === 'right' ? node.x + near : node.x - near - width
       const box = { left, right: left + width, top: node.y - LABEL_HEIGHT / 2, bottom: node.y + LABEL_HEIGHT / 2 }
       if (box.left < -frame.radius * 1.12 || box.right > frame.radius * 1.12) continue

@@ -4,11 +4,12 @@ import { useMemo, useRef, useState } from 'preact/hooks'
 
 import { useApp } from './app'
 import { clean, count, peerName, plural } from './format'
-import { layoutMap, type MapNode, neighbour, RINGS, type Way } from './map-layout'
+import { layoutMap, type MapNode, MIDDLE_RADIUS, neighbour, RINGS, type Way } from './map-layout'
 import { Section, StateMark, StateShape, Tip, useWidth } from './parts'
 import { type PeerState, peerSentence, STATE_WORDS } from './words'
 
 const NODES_MAX = 240
+const SECTOR_LETTER_WIDTH = 6
 /** Where a peer stands follows the hour it was last seen: looked at again this often without any event. */
 const AGE_STEP_MS = 30_000
 const WAYS: { readonly [key: string]: Way } = {
@@ -95,7 +96,7 @@ export function PeerMap() {
         {nodes.map((node) =>
           node.ring === 0 || node.state === 'dialing' ? <Spoke key={`to ${node.peer.id}`} node={node} /> : null,
         )}
-        <circle class="middle" r="11" />
+        <circle class="middle" r={MIDDLE_RADIUS} />
         <text class="middle-word" text-anchor="middle" dy="4">
           me
         </text>
@@ -160,17 +161,21 @@ export function PeerMap() {
               })}
               {sectors.map((sector) => {
                 const angle = (sector.from + sector.to) / 2
-                const x = Math.sin(angle)
+                const words = `${clean(sector.class, 12)} ${sector.connected > 0 ? `${count(sector.connected)}/` : ''}${count(sector.count)}`
+                const side = Math.abs(Math.sin(angle)) < 0.25 ? 0 : Math.sign(Math.sin(angle))
+                // Its middle: beside the ring, and never out of the picture.
+                const half = (words.length * SECTOR_LETTER_WIDTH) / 2
+                const x = Math.sin(angle) * (radius + 8) + side * half
+                const most = Math.max(0, width / 2 - half - 2)
                 return (
                   <text
                     key={sector.class}
                     class="sector-word"
-                    x={x * (radius + 8)}
+                    x={Math.min(most, Math.max(-most, x))}
                     y={-Math.cos(angle) * (radius + 13) + 4}
-                    text-anchor={isNarrow || Math.abs(x) < 0.25 ? 'middle' : x > 0 ? 'start' : 'end'}
+                    text-anchor="middle"
                   >
-                    {clean(sector.class, 12)} {sector.connected > 0 ? `${count(sector.connected)}/` : ''}
-                    {count(sector.count)}
+                    {words}
                   </text>
                 )
               })}

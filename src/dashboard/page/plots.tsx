@@ -97,7 +97,7 @@ function makeOptions(kind: Kind, width: number, span: { from: number; to: number
   return {
     width,
     height: HEIGHT,
-    padding: [8, 6, 0, 0],
+    padding: [8, 18, 0, 0],
     legend: { show: false },
     cursor: { show: false },
     scales: {

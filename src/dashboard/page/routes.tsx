@@ -352,7 +352,7 @@ function RouteRowView(props: {
             <span class="faint">{ago(route.lastError.at, now)}</span> <Text value={route.lastError.message} />
           </>
         ) : (
-          <span class="faint">–</span>
+          <span class="faint none">–</span>
         )}
       </div>
       <div role="gridcell" class="c-next">

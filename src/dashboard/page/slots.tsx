@@ -82,7 +82,7 @@ function SlotClass({ name, status }: { name: string; status: ClassStatus }) {
   ].join(' · ')
   const more = [
     ...(status.nextAttemptAt === null ? [] : [`next ${ahead(status.nextAttemptAt, app.now)}`]),
-    ...(status.successRate === null ? [] : [`${percent(status.successRate)} of dials worked`]),
+    ...(status.successRate === null ? [] : [`success ${percent(status.successRate)}`]),
   ].join(' · ')
   const shown = clean(name, 20)
   return (

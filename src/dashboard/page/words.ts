@@ -127,12 +127,13 @@ export function localTimes(text: string, now: EpochMs): string {
   })
 }
 
-/** A message of the core as a sentence begins, with times by the reader's clock. */
+/** A message of the core as a sentence begins and ends, with times by the reader's clock. */
 export function sentence(text: string, now: EpochMs): string {
   const shown = localTimes(clean(text, 500), now)
   // Not the first letter of an id or an address.
   const first = /^[a-z]+(?=[\s,.]|$)/.exec(shown)
-  return first === null ? shown : shown.charAt(0).toUpperCase() + shown.slice(1)
+  const begun = first === null ? shown : shown.charAt(0).toUpperCase() + shown.slice(1)
+  return /[.!?…]$/.test(begun) ? begun : `${begun}.`
 }
 
 /** Why a peer is not connected; for one that is, for how long, as the core says it by the clock of the world. */
