@@ -70,6 +70,18 @@ test('labels on the map cover neither each other nor a peer', (t) => {
   t.end()
 })
 
+test('whoever is selected has a label, room or not', (t) => {
+  const crowd = Array.from({ length: 200 }, (_, n) => peerRow(fakeId(n), { routes: [routeRow('net:a')] }))
+  const peers = new Map(crowd.map((peer) => [peer.id, peer]))
+  const labelled = (selected: string | null): string[] =>
+    layoutMap(peers, { ...FRAME, selected })
+      .nodes.filter((node) => node.label !== null)
+      .map((node) => node.peer.id)
+  t.deepEqual(labelled(null), [])
+  t.deepEqual(labelled(fakeId(7)), [fakeId(7)])
+  t.end()
+})
+
 test('a map of strange classes, of one peer, of none', (t) => {
   const strange = Array.from({ length: 40 }, (_, n) => peerRow(fakeId(n), { routes: [routeRow(`x${n}:host`)] }))
   const { sectors, nodes } = layoutMap(new Map(strange.map((peer) => [peer.id, peer])), FRAME)

@@ -147,7 +147,8 @@ export function makeWorld({ now, peers: size = 140, seed = 7 }: WorldOptions): W
     const isBanned = n === 10 || n % 53 === 52
     const kind = pick(KINDS)
     const key = id.slice(1, -'.ed25519'.length)
-    const isUp = !isBanned && n !== 3 && n !== 6 && connected < connectedMax && n < 24 && roll() < 0.6
+    const isUp =
+      !isBanned && n !== 3 && n !== 6 && kind.class !== 'onion' && connected < connectedMax && n < 24 && roll() < 0.6
     const isDialing = !isUp && !isBanned && (n === 6 || n === 19)
     const isInbound = isUp && connected % 4 === 3
     const since = now - between(2 * MINUTE, 5 * HOUR)

@@ -249,7 +249,12 @@ function withLabels(nodes: readonly Omit<MapNode, 'label'>[], frame: MapFrame): 
   const labels = new Map<FeedId, 'left' | 'right'>()
   const isWanted = (node: Omit<MapNode, 'label'>): boolean =>
     node.ring <= 1 || node.peer.isLongTerm || (node.peer.hops === 1 && node.peer.name !== null)
-  const inTurn = [...nodes].filter(isWanted).sort((a, b) => a.ring - b.ring || moreImportantFirst(a.peer, b.peer))
+  const isSelected = (node: Omit<MapNode, 'label'>): boolean => node.peer.id === frame.selected
+  const inTurn = [...nodes]
+    .filter((node) => isWanted(node) || isSelected(node))
+    .sort(
+      (a, b) => Number(isSelected(b)) - Number(isSelected(a)) || a.ring - b.ring || moreImportantFirst(a.peer, b.peer),
+    )
   for (const node of inTurn) {
     const width = Math.min(18, frame.labelOf(node.peer).length) * LETTER_WIDTH
     const sides = node.x >= 0 ? (['right', 'left'] as const) : (['left', 'right'] as const)
@@ -258,7 +263,7 @@ function withLabels(nodes: readonly Omit<MapNode, 'label'>[], frame: MapFrame): 
       const left = side === 'right' ? node.x + near : node.x - near - width
       const box = { left, right: left + width, top: node.y - LABEL_HEIGHT / 2, bottom: node.y + LABEL_HEIGHT / 2 }
       if (box.left < -frame.radius * 1.12 || box.right > frame.radius * 1.12) continue
-      if (taken.some((other) => overlap(box, other))) continue
+      if (!isSelected(node) && taken.some((other) => overlap(box, other))) continue
       taken.push(box)
       labels.set(node.peer.id, side)
       break
