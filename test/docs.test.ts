@@ -41,7 +41,13 @@ import {
 } from './support/stack'
 
 const ROOT = join(__dirname, '..')
-const DOCUMENTS = ['README.md', 'CHANGELOG.md', ...readdirSync(join(ROOT, 'docs')).map((name) => `docs/${name}`)]
+const DOCUMENTS = [
+  'README.md',
+  'CHANGELOG.md',
+  ...readdirSync(join(ROOT, 'docs'))
+    .filter((name) => name.endsWith('.md'))
+    .map((name) => `docs/${name}`),
+]
 const SAMPLE_LIMIT_MS = 20_000
 /** Of the virtual clock, for samples that run on it. */
 const VIRTUAL_LIMIT_MS = 24 * 3_600_000
@@ -629,7 +635,10 @@ function withoutFences(text: string): string {
 
 function brokenLinks(file: string): string[] {
   const broken: string[] = []
-  for (const [, target = ''] of withoutFences(textOf(file)).matchAll(/\[[^\]]+\]\(([^)\s]+)\)/g)) {
+  for (const [, link, picture] of withoutFences(textOf(file)).matchAll(
+    /\[[^\]]+\]\(([^)\s]+)\)| (?:src|srcset)="([^"]+)"/g,
+  )) {
+    const target = link ?? picture ?? ''
     if (/^https?:/.test(target)) continue
     const [path = '', anchor] = target.split('#')
     const linked = path === '' ? file : join(file, '..', path)

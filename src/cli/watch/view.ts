@@ -257,10 +257,10 @@ function rowLine(row: Row, model: Model): Line {
   const placed = placeColumns(model.columns, model.sort.column)
   const cells = placed.map(({ column, x, width }, at): Cell => {
     const { text, style } = SHAPES[column]
-    // A selected line is one block, the gaps between the cells included.
+    // A selected line is one block of one colour, the gaps between the cells included.
     const gap = isSelected && at < placed.length - 1 ? 1 : 0
     const shown = pad(text(row, model), width) + ' '.repeat(gap)
-    return { x, text: shown, style: { ...(style?.(row, model) ?? PLAIN), ...(isSelected ? { isInverse: true } : {}) } }
+    return { x, text: shown, style: isSelected ? { isInverse: true } : (style?.(row, model) ?? PLAIN) }
   })
   return cells.filter((cell) => cell.text !== '')
 }
