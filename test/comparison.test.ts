@@ -665,6 +665,19 @@ test('no call of ssb-gossip says why a peer is not connected, syncs from one fir
   await stack.close()
 })
 
+test('neither ssb-conn nor ssb-gossip brings a command line, a page or figures for a monitor', async (t) => {
+  for (const name of ['ssb-conn', 'ssb-gossip']) {
+    const { bin, exports } = require(`${name}/package.json`) as { bin?: unknown; exports?: unknown }
+    t.equal(bin, undefined, `${name} has no program`)
+    t.equal(exports, undefined, `${name} has no entries beside its own`)
+  }
+  const [conn, gossip] = [await bootConn('alice'), await bootGossip('bob')]
+  for (const { ssb } of [conn, gossip])
+    t.notOk(/metrics|dashboard/.test(JSON.stringify(ssb.getManifest())), 'no call for figures or a page')
+  await conn.close()
+  await gossip.close()
+})
+
 test('ssb-conn tells who is connected by a stream only, and adds nothing to status', async (t) => {
   const [alice, bob] = await Promise.all([bootConn('alice', { plugins: [database] }), bootConn('bob')])
   await dialByConn(alice, bob.address)
