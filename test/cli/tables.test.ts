@@ -1,7 +1,7 @@
 /** Tables as files: what ssb-gossip and ssb-conn have written is read, and what is written they can read. */
 import assert = require('assert')
 
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'fs'
+import { mkdtempSync, rmSync, writeFileSync } from 'fs'
 import { tmpdir } from 'os'
 import { join } from 'path'
 
@@ -193,42 +193,39 @@ test('what is exported is imported as it was', (t) => {
   t.end()
 })
 
-function withFile<T>(name: string, text: string, use: (path: string) => Promise<T>): Promise<T> {
+/** A folder with this file. ssb-conn writes once more after it has closed, so the folders go when the process does, before tape ends it. */
+function folderWith(name: string, text: string): string {
   const path = mkdtempSync(join(tmpdir(), 'cli-table-'))
-  mkdirSync(path, { recursive: true })
+  process.prependOnceListener('exit', () => rmSync(path, { recursive: true, force: true }))
   writeFileSync(join(path, name), text)
-  return use(path).finally(() => rmSync(path, { recursive: true, force: true, maxRetries: 20, retryDelay: 50 }))
+  return path
 }
 
 test('ssb-conn reads an exported conn.json, and dials no peer that is banned', async (t) => {
   const { text, count } = writeTable('conn', PEERS, DATA, '')
-  await withFile('conn.json', text, async (path) => {
-    const stack = await bootConn('cli-conn', { path })
-    await connOf(stack).db().loaded()
-    const entries = connOf(stack).dbPeers()
-    t.equal(entries.length, count, 'all of it')
-    const of = (byte: number) => entries.find(([address]) => address === addressOf(byte))?.[1]
-    t.equal(of(1)?.name, 'alice')
-    t.equal(of(1)?.failure, 3)
-    t.equal(of(3)?.autoconnect, false)
-    await stack.close()
-  })
+  const stack = await bootConn('cli-conn', { path: folderWith('conn.json', text) })
+  await connOf(stack).db().loaded()
+  const entries = connOf(stack).dbPeers()
+  t.equal(entries.length, count, 'all of it')
+  const of = (byte: number) => entries.find(([address]) => address === addressOf(byte))?.[1]
+  t.equal(of(1)?.name, 'alice')
+  t.equal(of(1)?.failure, 3)
+  t.equal(of(3)?.autoconnect, false)
+  await stack.close()
 })
 
 test('ssb-gossip reads an exported gossip.json', async (t) => {
   const { text, count } = writeTable('gossip', PEERS, DATA, '')
-  await withFile('gossip.json', text, async (path) => {
-    const stack = await bootGossip('cli-gossip', { path })
-    const peers = await eventually(() => {
-      const found = gossipOf(stack).peers()
-      return found.length > 0 && found
-    })
-    assert.strictEqual(peers.length, count)
-    t.deepEqual(
-      peers.map((each) => each.key).sort(),
-      [idOf(1), idOf(2), idOf(5), idOf(7)].sort(),
-      'all that it has a word for',
-    )
-    await stack.close()
+  const stack = await bootGossip('cli-gossip', { path: folderWith('gossip.json', text) })
+  const peers = await eventually(() => {
+    const found = gossipOf(stack).peers()
+    return found.length > 0 && found
   })
+  assert.strictEqual(peers.length, count)
+  t.deepEqual(
+    peers.map((each) => each.key).sort(),
+    [idOf(1), idOf(2), idOf(5), idOf(7)].sort(),
+    'all that it has a word for',
+  )
+  await stack.close()
 })
