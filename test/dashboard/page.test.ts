@@ -507,7 +507,8 @@ else {
         await page.evaluate(`
           window.drawn = 0
           new MutationObserver(() => { window.drawn++ }).observe(document.querySelector('#now h2'), { childList: true, characterData: true, subtree: true })`)
-        for (let i = 0; i < 100; i++)
+        const startedAt = performance.now()
+        for (let i = 0; i < 100; i++) {
           server.send(
             'peers',
             world.peers.slice(2_000 + i, 2_001 + i).map((peer) => ({
@@ -522,13 +523,17 @@ else {
               },
             })),
           )
+          await new Promise((resolve) => setTimeout(resolve, 10))
+        }
         const up = connectedIn(world).length
         await until(
           async () => (await page.textContent('#now h2')) === `Connected to ${up + 100} peers`,
           'all have come',
         )
         const drawn = (await page.evaluate('window.drawn')) as number
-        t.ok(drawn >= 1 && drawn < 20, `${drawn} frames for 100 changes`)
+        // The slower all of this is, the more frames there may be, but never more than four a second.
+        const most = (performance.now() - startedAt) / 250 + 2
+        t.ok(drawn >= 2 && drawn <= most, `${drawn} frames for 100 changes`)
         t.comment(`the longest task took ${Math.round((await page.evaluate('window.longest')) as number)} ms`)
         t.deepEqual(complaints, [])
       },
