@@ -3,6 +3,8 @@
  * make his browser call there, a name can be made to point there (DNS rebinding), and other users of the machine can too.
  *
  * - A one-time token, which only the owner can ask for, becomes a session; whoever has neither gets nothing.
+ * - A session is a cookie and a key. Cookies know no ports, so the browser sends ours to whatever else listens on this host; the
+ *   key goes to the page alone, behind the `#` of its address, and without it there is nothing to see and nothing to do.
  * - The Host is one of our own names with our port, so that a page of another name is not the same origin as ours.
  * - What the browser says of the caller (Origin, Sec-Fetch-Site) is ourselves, except for a link with a token in it.
  */
@@ -24,14 +26,23 @@ const MAX_SAME_COOKIES = 4
 export interface Doorkeeper {
   /** A new token; the oldest gives way where there are too many. */
   readonly issueToken: () => string
-  /** The cookie's value for a new session if the token is good, which it is no more then; else null. */
-  readonly trade: (token: string) => string | null
+  /** A new session if the token is good, which it is no more then; else null. */
+  readonly trade: (token: string) => Session | null
   /** Whether the Cookie header names a session; it lasts longer by it. */
   readonly isSession: (cookie: string | undefined) => boolean
+  /** Whether it names one, and this is its key. */
+  readonly isPage: (cookie: string | undefined, key: string | null) => boolean
   readonly cookieFor: (session: string) => string
   readonly counts: () => { readonly tokens: number; readonly sessions: number }
   /** Nobody is let in by what was given out before. */
   readonly reset: () => void
+}
+
+export interface Session {
+  /** The value of the cookie. */
+  readonly session: string
+  /** For the page alone. */
+  readonly key: string
 }
 
 /** Secrets are kept as hashes: what is compared then says nothing of the secret by the time that it takes. */
@@ -49,17 +60,23 @@ interface Kept {
   usedAt: number
 }
 
+interface KeptSession extends Kept {
+  readonly keyHash: Buffer
+}
+
+const newSecret = (): string => randomBytes(SECRET_BYTES).toString('base64url')
+
 /** All are looked at, so that the time says nothing of which one it was. */
-function find(list: readonly Kept[], secret: string): Kept | null {
+function find<K extends Kept>(list: readonly K[], secret: string): K | null {
   const hash = hashOf(secret)
-  let found: Kept | null = null
+  let found: K | null = null
   for (const each of list) if (timingSafeEqual(each.hash, hash)) found = each
   return found
 }
 
 export function createDoorkeeper({ clock, port }: { readonly clock: Clock; readonly port: () => number }): Doorkeeper {
   let tokens: Kept[] = []
-  let sessions: Kept[] = []
+  let sessions: KeptSession[] = []
 
   /** Where the clock was set back, it is as if that were gone by: nobody is let in for more than twice as long. */
   const isFresh =
@@ -74,10 +91,29 @@ export function createDoorkeeper({ clock, port }: { readonly clock: Clock; reado
   /** With the port, as cookies know none: two sbots on one machine would log each other out. */
   const name = (): string => `dashboard_${port()}`
 
+  const findSession = (cookie: string | undefined): KeptSession | null => {
+    if (cookie === undefined) return null
+    sweep()
+    const prefix = `${name()}=`
+    const given = cookie
+      .split(';', MAX_COOKIES)
+      .map((each) => each.trim())
+      .filter((each) => each.startsWith(prefix))
+    for (const each of given.slice(0, MAX_SAME_COOKIES)) {
+      const found = find(sessions, each.slice(prefix.length))
+      if (found) return found
+    }
+    return null
+  }
+  const use = (found: KeptSession): true => {
+    found.usedAt = clock.now()
+    return true
+  }
+
   return {
     issueToken: () => {
       sweep()
-      const token = randomBytes(SECRET_BYTES).toString('base64url')
+      const token = newSecret()
       tokens = [...tokens.slice(1 - MAX_TOKENS), { hash: hashOf(token), usedAt: clock.now() }]
       return token
     },
@@ -86,26 +122,19 @@ export function createDoorkeeper({ clock, port }: { readonly clock: Clock; reado
       const found = find(tokens, token)
       if (!found) return null
       tokens = tokens.filter((each) => each !== found)
-      const session = randomBytes(SECRET_BYTES).toString('base64url')
+      const made = { session: newSecret(), key: newSecret() }
+      const kept = { hash: hashOf(made.session), keyHash: hashOf(made.key), usedAt: clock.now() }
       sessions.sort((a, b) => a.usedAt - b.usedAt)
-      sessions = [...sessions.slice(1 - MAX_SESSIONS), { hash: hashOf(session), usedAt: clock.now() }]
-      return session
+      sessions = [...sessions.slice(1 - MAX_SESSIONS), kept]
+      return made
     },
     isSession: (cookie) => {
-      if (cookie === undefined) return false
-      sweep()
-      const prefix = `${name()}=`
-      const given = cookie
-        .split(';', MAX_COOKIES)
-        .map((each) => each.trim())
-        .filter((each) => each.startsWith(prefix))
-      for (const each of given.slice(0, MAX_SAME_COOKIES)) {
-        const found = find(sessions, each.slice(prefix.length))
-        if (!found) continue
-        found.usedAt = clock.now()
-        return true
-      }
-      return false
+      const found = findSession(cookie)
+      return found !== null && use(found)
+    },
+    isPage: (cookie, key) => {
+      const found = findSession(cookie)
+      return found !== null && key !== null && timingSafeEqual(found.keyHash, hashOf(key)) && use(found)
     },
     cookieFor: (session) => `${name()}=${session}; Path=/; HttpOnly; SameSite=Strict; Max-Age=${SESSION_MS / 1000}`,
     counts: () => {

@@ -42,6 +42,10 @@ const HEADERS: Readonly<Record<string, string>> = {
 const HTML = 'text/html; charset=utf-8'
 const JSON_TYPE = 'application/json; charset=utf-8'
 
+/** What takes the key of the session beside the cookie. */
+const KEYED: readonly string[] = ['/events', '/act', '/explain']
+const KEY_HEADER = 'x-page-key'
+
 /** What is served of the page's folder, and as what. */
 const FILES: Readonly<Record<string, string>> = {
   '/main.js': 'text/javascript; charset=utf-8',
@@ -68,11 +72,12 @@ const INDEX = document(
     'Without it there is the command line: <code>sbot-connections status</code>.</noscript>',
 )
 /** Who comes from another page has no session with that request, strict as the cookie is; with the next one he has. */
-const WELCOME = document(
-  'Connections',
-  '<meta http-equiv="refresh" content="0; url=/">\n',
-  '<p><a href="/">Go on to the page</a></p>',
-)
+const welcome = (to: string): string =>
+  document(
+    'Connections',
+    `<meta http-equiv="refresh" content="0; url=${to}">\n`,
+    `<p><a href="${to}">Go on to the page</a></p>`,
+  )
 const NO_ENTRY = document(
   'Connections: no entry',
   '',
@@ -167,6 +172,9 @@ export function startServer(options: ServerOptions): Promise<DashboardServer> {
     const isSession = doorkeeper.isSession(headers.cookie)
     if (token !== null && method === 'GET') return trade(req, res, token, { isSession, isForeign: isForeign(caller) })
     if (!isSession) return noEntry(req, res, 'ERR_NO_SESSION')
+    // The cookie alone, which others on this host are sent too, opens the empty page and the figures.
+    if (KEYED.includes(path) && !doorkeeper.isPage(headers.cookie, keyIn(req, path, url)))
+      return noEntry(req, res, 'ERR_KEY')
     serve(req, res, path)
   }
 
@@ -180,11 +188,13 @@ export function startServer(options: ServerOptions): Promise<DashboardServer> {
     // A browser that looks ahead would use it up.
     const purpose = `${oneOf(req.headers['sec-purpose']) ?? ''}${oneOf(req.headers.purpose) ?? ''}`
     if (purpose.includes('prefetch')) return noEntry(req, res, 'ERR_PREFETCH')
-    const session = doorkeeper.trade(token)
-    if (session === null && !isSession) return noEntry(req, res, 'ERR_TOKEN')
-    const cookie = session === null ? {} : { 'Set-Cookie': doorkeeper.cookieFor(session) }
-    if (isForeign) return send(res, 200, HTML, WELCOME, cookie)
-    send(res, 303, HTML, '', { Location: '/', ...cookie })
+    const made = doorkeeper.trade(token)
+    if (made === null && !isSession) return noEntry(req, res, 'ERR_TOKEN')
+    // What is behind the `#` no browser sends to anybody.
+    const to = made === null ? '/' : `/#key=${made.key}`
+    const cookie = made === null ? {} : { 'Set-Cookie': doorkeeper.cookieFor(made.session) }
+    if (isForeign) return send(res, 200, HTML, welcome(to), cookie)
+    send(res, 303, HTML, '', { Location: to, ...cookie })
   }
 
   const serve = (req: IncomingMessage, res: ServerResponse, path: string): void => {
@@ -344,6 +354,12 @@ function onlyHost(req: IncomingMessage): string | undefined {
 
 function oneOf(header: string | string[] | undefined): string | undefined {
   return Array.isArray(header) ? header.join(', ') : header
+}
+
+/** An EventSource has no headers of its own. */
+function keyIn(req: IncomingMessage, path: string, url: string): string | null {
+  if (path !== '/events') return oneOf(req.headers[KEY_HEADER]) ?? null
+  return url.length <= MAX_URL ? new URLSearchParams(url.slice(path.length)).get('key') : null
 }
 
 function isForeign({ fetchSite }: { readonly fetchSite: string | undefined }): boolean {

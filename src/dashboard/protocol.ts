@@ -2,9 +2,10 @@
  * What the live page and its server say to each other: types only, shared by both sides. Everything that comes from peers
  * (names, addresses, errors) is hostile input: the server bounds its length, the page shows it as text and nothing else.
  *
- * - `GET /?token=…` trades a one-time token for a session cookie and redirects to `/`.
- * - `GET /events` (server-sent events) begins with `hello`, the tables in slices, `synced`, then what changes, coalesced.
- * - `POST /act` with an `Act` answers with an `Answer`; `POST /explain` with `{targets}` (at most 100) with `Explanation[]`.
+ * - `GET /?token=…` trades a one-time token for a session: a cookie, and a key in the fragment of where it redirects, `/#key=…`.
+ * - `GET /events?key=…` (server-sent events) begins with `hello`, the tables in slices, `synced`, then what changes, coalesced.
+ * - `POST /act` with an `Act` answers with an `Answer`; `POST /explain` with `{targets}` (at most 100) with `Explanation[]`. Both
+ *   with the key in the header `X-Page-Key`.
  */
 import type { Finding } from '../core/diagnosis'
 import type { ConnectionView, Explanation, Status } from '../core/selectors'

@@ -14,7 +14,7 @@ import { mountedOn } from '../../src/adapters/mount'
 import type { Answer, ExplainAnswer, Hello, HistoryEntry, PeerRow } from '../../src/dashboard/protocol'
 import type { DashboardStatus } from '../../src/dashboard/service'
 import { eventually } from '../support/eventually'
-import { type Ask, exchange, openEvents, type Reply, request } from '../support/http'
+import { type Ask, enterPage, exchange, openEvents, type PageSession, type Reply, request } from '../support/http'
 import { person } from '../support/manager'
 import {
   ask,
@@ -68,17 +68,11 @@ subscribe('net.server.socket', (message) => accepted.add((message as { socket: S
 const waitingBytes = (port: number): number =>
   [...accepted].reduce((sum, socket) => sum + (socket.localPort === port ? socket.writableLength : 0), 0)
 
-/** Trades a token for a session. */
-async function enter(stack: Stack): Promise<string> {
-  const url = new URL(await page(stack).url())
-  const reply = await request(Number(url.port), { path: `/${url.search}` })
-  if (reply.status !== 303) throw new Error(reply.raw)
-  return (reply.headers['set-cookie'] ?? '').split(';')[0] ?? ''
-}
+const enter = async (stack: Stack): Promise<PageSession> => enterPage(await page(stack).url())
 
-interface Browser {
+interface Browser extends PageSession {
   readonly port: number
-  readonly cookie: string
+  readonly session: PageSession
   readonly origin: string
   get(path: string, headers?: Ask['headers']): Promise<Reply>
   post(path: string, value: unknown, more?: Ask): Promise<Reply>
@@ -88,7 +82,8 @@ interface Browser {
 /** As a browser does it that shows the page. */
 async function browser(stack: Stack): Promise<Browser> {
   const port = portOf(stack)
-  const cookie = await enter(stack)
+  const session = await enter(stack)
+  const { cookie, key } = session
   const origin = `http://127.0.0.1:${port}`
   const post: Browser['post'] = (path, value, more = {}) =>
     request(port, {
@@ -101,12 +96,14 @@ async function browser(stack: Stack): Promise<Browser> {
         Origin: origin,
         'Sec-Fetch-Site': 'same-origin',
         'Content-Type': 'application/json',
+        'X-Page-Key': key,
         ...more.headers,
       },
     })
   return {
     port,
-    cookie,
+    ...session,
+    session,
     origin,
     get: (path, headers) => request(port, { path, headers: { Cookie: cookie, ...headers } }),
     post,
@@ -185,8 +182,8 @@ for (const version of STACK_VERSIONS) {
     t.equal(started.address, `http://127.0.0.1:${port}/`)
     const url = (await client.ask('dashboard.url')) as string
     t.match(url, new RegExp(`^http://127\\.0\\.0\\.1:${port}/\\?token=[\\w-]{32}$`))
-    const { cookie } = await browser(alice)
-    const reader = openEvents(port, cookie)
+    const { cookie, session } = await browser(alice)
+    const reader = openEvents(port, session)
     await eventually(() => reader.of('synced').length === 1)
     t.equal((reader.of('hello')[0] as Hello).selfId, alice.id)
     t.equal(((await client.ask('dashboard.stop')) as DashboardStatus).isServing, false)
@@ -274,7 +271,7 @@ test('tokens', async (t) => {
   )
   const reply = await request(port, { path: `/${good}` })
   t.equal(reply.status, 303)
-  t.equal(reply.headers.location, '/')
+  t.match(reply.headers.location ?? '', /^\/#key=[\w-]{32}$/, 'the key of the session is not in what others are sent')
   t.match(
     reply.headers['set-cookie'] ?? '',
     new RegExp(`^dashboard_${port}=[\\w-]{32}; Path=/; HttpOnly; SameSite=Strict; Max-Age=\\d+$`),
@@ -287,11 +284,15 @@ test('tokens', async (t) => {
   const link = { 'Sec-Fetch-Site': 'cross-site', 'Sec-Fetch-Mode': 'navigate', 'Sec-Fetch-Dest': 'document' }
   const followed = await request(port, { path: `/${await token()}`, headers: link })
   t.equal(followed.status, 200, 'a link from elsewhere')
-  t.match(followed.body, /http-equiv="refresh" content="0; url=\/"/, 'goes on from here, so that the cookie is sent')
+  t.match(
+    followed.body,
+    /http-equiv="refresh" content="0; url=\/#key=[\w-]{32}"/,
+    'goes on from here, so that the cookie is sent',
+  )
 })
 
 test('other names, other pages', async (t) => {
-  const { port, token, own, cookie, origin, get, post } = await target()
+  const { port, token, own, cookie, key, origin, get, post } = await target()
   for (const host of ['evil.example', `evil.example:${port}`, '127.0.0.1', `127.0.0.1:${port + 1}`, '']) {
     t.equal((await get('/', { Host: host })).status, 403, `Host: ${host}`)
     t.equal((await request(port, { path: `/${await token()}`, headers: { Host: host } })).status, 403, 'with a token')
@@ -302,11 +303,11 @@ test('other names, other pages', async (t) => {
   t.match(await exchange(port, absolute), /^HTTP\/1\.1 404 /, 'the address of another server')
   t.equal((await get('/', { Host: `localhost:${port}` })).status, 200)
   for (const foreign of ['http://evil.example', `http://localhost:${port}`, 'null', `${origin}.evil.example`]) {
-    t.equal((await get('/events', { Origin: foreign })).status, 403, `Origin: ${foreign}`)
+    t.equal((await get(`/events?key=${key}`, { Origin: foreign })).status, 403, `Origin: ${foreign}`)
     t.equal((await post('/act', { action: 'stop' }, { headers: { Origin: foreign } })).status, 403)
   }
   for (const site of ['cross-site', 'same-site']) {
-    t.equal((await get('/events', { 'Sec-Fetch-Site': site })).status, 403, site)
+    t.equal((await get(`/events?key=${key}`, { 'Sec-Fetch-Site': site })).status, 403, site)
     t.equal((await get('/main.js', { 'Sec-Fetch-Site': site })).status, 403)
     t.equal((await post('/act', { action: 'stop' }, { headers: { 'Sec-Fetch-Site': site } })).status, 403)
   }
@@ -320,7 +321,7 @@ test('other names, other pages', async (t) => {
 })
 
 test('what a form can send, and what is no request', async (t) => {
-  const { alice, port, own, cookie, origin, get, post } = await target()
+  const { alice, port, own, cookie, key, origin, get, post } = await target()
   const stop = { action: 'stop' }
   t.equal((await post('/act', stop, { headers: { Origin: null } })).status, 403, 'without an origin')
   t.equal((await post('/act', stop, { headers: { Cookie: null } })).status, 403, 'without a session')
@@ -338,13 +339,13 @@ test('what a form can send, and what is no request', async (t) => {
     413,
     'more than that is announced',
   )
-  const chunked = `POST /act HTTP/1.1\r\nHost: ${own}\r\nCookie: ${cookie}\r\nOrigin: ${origin}\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n${`1000\r\n${'x'.repeat(4_096)}\r\n`.repeat(20)}`
+  const chunked = `POST /act HTTP/1.1\r\nHost: ${own}\r\nCookie: ${cookie}\r\nX-Page-Key: ${key}\r\nOrigin: ${origin}\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n${`1000\r\n${'x'.repeat(4_096)}\r\n`.repeat(20)}`
   t.match(await exchange(port, chunked), /^HTTP\/1\.1 413 /, 'in pieces')
   for (const bad of ['', '{', '{"action":"stop"', 'stop', '\ufeff\ufeff{}', '{"action":"stop"}x'])
     t.equal((await post('/act', bad)).status, 400, JSON.stringify(bad))
   const latin = Buffer.concat([
     Buffer.from(
-      `POST /act HTTP/1.1\r\nHost: ${own}\r\nCookie: ${cookie}\r\nOrigin: ${origin}\r\nContent-Type: application/json\r\nContent-Length: 22\r\nConnection: close\r\n\r\n{"action":"stop","x":"`,
+      `POST /act HTTP/1.1\r\nHost: ${own}\r\nCookie: ${cookie}\r\nX-Page-Key: ${key}\r\nOrigin: ${origin}\r\nContent-Type: application/json\r\nContent-Length: 22\r\nConnection: close\r\n\r\n{"action":"stop","x":"`,
     ),
     Buffer.from([0xff]),
   ])
@@ -355,12 +356,16 @@ test('what a form can send, and what is no request', async (t) => {
   t.equal(codeOf(await post('/explain', { targets: Array(101).fill(alice.id) })), 'ERR_INVALID_ARGUMENT')
   t.equal((await post('/explain', { targets: [alice.id] })).status, 200)
   for (const method of ['PUT', 'DELETE', 'PATCH', 'OPTIONS', 'TRACE', 'PROPFIND']) {
-    const reply = await request(port, { method, path: '/act', headers: { Cookie: cookie, Origin: origin } })
+    const reply = await request(port, {
+      method,
+      path: '/act',
+      headers: { Cookie: cookie, 'X-Page-Key': key, Origin: origin },
+    })
     t.equal(reply.status, 405, method)
     t.equal(reply.headers.allow, 'POST')
   }
-  t.equal((await get('/act')).status, 405, 'GET')
-  t.equal((await post('/events', {})).status, 405)
+  t.equal((await get('/act', { 'X-Page-Key': key })).status, 405, 'GET')
+  t.equal((await post(`/events?key=${key}`, {})).status, 405)
   t.equal((await post('/', {})).status, 405)
   t.match(await exchange(port, 'nonsense\r\n\r\n'), /^HTTP\/1\.1 400 /)
   t.match(
@@ -455,16 +460,16 @@ test('the files of the page are served as built, and a page that is not built sa
 
 test('too many pages, and a reader that does not read, are held off; the rest is served', async (t) => {
   const alice = await serving({ version: 6, name: 'alice' })
-  const { port, cookie, get } = await browser(alice)
-  const readers = Array.from({ length: 8 }, () => openEvents(port, cookie))
+  const { port, session, get } = await browser(alice)
+  const readers = Array.from({ length: 8 }, () => openEvents(port, session))
   await eventually(() => readers.every((reader) => reader.of('synced').length === 1))
-  const reply = await get('/events')
+  const reply = await get(`/events?key=${session.key}`)
   t.equal(reply.status, 503)
   t.equal(codeOf(reply), 'ERR_TOO_MANY_READERS')
   t.equal((await get('/')).status, 200, 'the rest goes on')
   readers[0]?.close()
   await eventually(() => page(alice).status().readers === 7, { message: 'a place is free' })
-  const late = openEvents(port, cookie)
+  const late = openEvents(port, session)
   await eventually(() => late.of('synced').length === 1, { message: 'for somebody else' })
   for (const reader of [...readers, late]) reader.close()
   await eventually(() => page(alice).status().readers === 0, { message: 'all have gone' })
@@ -482,8 +487,8 @@ test('10 000 routes come over a socket, also to a reader who stops in the middle
       source: 'manual',
     })),
   )
-  const { port, cookie } = await browser(alice)
-  const reader = openEvents(port, cookie)
+  const { port, session } = await browser(alice)
+  const reader = openEvents(port, session)
   await eventually(() => reader.of('peers').length > 0)
   reader.pause()
   const isStuck = (): boolean => waitingBytes(port) > 0
@@ -515,8 +520,8 @@ test('the page sees on real sbots what happens, and each action does what it say
     bootStack({ version: 8, name: 'carol', ownPlugins: [Manager] }),
   ])
   page(alice).addNames((id) => names.get(id))
-  const { port, cookie, act, post, get } = await browser(alice)
-  const reader = openEvents(port, cookie)
+  const { port, session, act, post, get } = await browser(alice)
+  const reader = openEvents(port, session)
   await eventually(() => reader.of('synced').length === 1)
   const hello = reader.of('hello')[0] as Hello
   t.deepEqual(hello.has, { friends: true, replication: true })
@@ -599,7 +604,7 @@ test('the page sees on real sbots what happens, and each action does what it say
   const all = [reader.raw, metrics.raw, (await get('/')).raw, JSON.stringify(why)].join('')
   t.notOk(all.includes(alice.keys.private.replace('.ed25519', '')), 'no secret key')
   t.notOk(all.includes('what nobody but'), 'nothing of what messages say')
-  t.notOk(all.includes(cookie.split('=')[1] ?? ''), 'no session')
+  t.notOk(all.includes(session.cookie.split('=')[1] ?? '') || all.includes(session.key), 'no session')
   reader.close()
   await eventually(() => page(alice).status().readers === 0)
   await closeAll(alice, bob, carol)

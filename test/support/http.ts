@@ -86,15 +86,31 @@ export interface EventReader {
   close(): void
 }
 
+/** What a browser has of a session of the live page. */
+export interface PageSession {
+  /** Name and value. */
+  readonly cookie: string
+  readonly key: string
+}
+
+/** Trades the token in an address of the live page for a session. */
+export async function enterPage(address: string): Promise<PageSession> {
+  const url = new URL(address)
+  const reply = await request(Number(url.port), { path: `/${url.search}`, headers: { Host: url.host } })
+  const [, key] = /^\/#key=([\w-]{32})$/.exec(reply.headers.location ?? '') ?? []
+  if (reply.status !== 303 || key === undefined) throw new Error(reply.raw)
+  return { cookie: (reply.headers['set-cookie'] ?? '').split(';')[0] ?? '', key }
+}
+
 /** Opens a stream of events. */
-export function openEvents(port: number, cookie: string): EventReader {
+export function openEvents(port: number, { cookie, key }: PageSession): EventReader {
   let raw = ''
   let rest = ''
   let isClosed = false
   let response: IncomingMessage | null = null
   const events: { readonly name: string; readonly data: unknown }[] = []
   const sent = get(
-    { host: '127.0.0.1', port, path: '/events', headers: { Cookie: cookie }, agent: false },
+    { host: '127.0.0.1', port, path: `/events?key=${key}`, headers: { Cookie: cookie }, agent: false },
     (answered) => {
       response = answered
       reader.status = answered.statusCode ?? 0

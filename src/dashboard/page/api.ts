@@ -1,6 +1,37 @@
 /** What the page asks of the server. Never rejects: an answer that does not come is an answer too. */
 import type { Act, Answer, ExplainAnswer } from '../protocol'
 
+const KEY = 'page-key'
+
+/**
+ * The server has put the key of the session behind the `#`. It is kept for this host and port alone, unlike the cookie, and for the
+ * other tabs, which share the session; it ends with that.
+ */
+let key = /^#key=([\w-]+)$/.exec(location.hash)?.[1] ?? ''
+if (key !== '') {
+  history.replaceState(null, '', location.pathname)
+  try {
+    localStorage.setItem(KEY, key)
+  } catch {
+    // A browser that keeps nothing: until this tab is loaded again.
+  }
+}
+
+/** Of the newest session, which another tab may have begun. */
+function currentKey(): string {
+  try {
+    key = localStorage.getItem(KEY) ?? key
+  } catch {
+    // As it was.
+  }
+  return key
+}
+
+/** Where the stream of events is. */
+export function eventsUrl(): string {
+  return `events?key=${encodeURIComponent(currentKey())}`
+}
+
 const TIMEOUT_MS = 330_000 // a dial over dht may take five minutes
 
 async function post(path: string, body: object, timeoutMs: number): Promise<unknown> {
@@ -9,7 +40,7 @@ async function post(path: string, body: object, timeoutMs: number): Promise<unkn
   try {
     const response = await fetch(path, {
       method: 'POST',
-      headers: { 'content-type': 'application/json' },
+      headers: { 'content-type': 'application/json', 'x-page-key': currentKey() },
       body: JSON.stringify(body),
       signal: abort.signal,
     })

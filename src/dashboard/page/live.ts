@@ -3,6 +3,7 @@
  * comes goes into the store at once, and to the screen at most four times a second.
  */
 import type { Events } from '../protocol'
+import { eventsUrl } from './api'
 import { EVENT_NAMES, emptyStore, receive, type Store } from './store'
 
 export type Phase =
@@ -87,7 +88,7 @@ export function startLive(parts: LiveParts): Live {
     const timer = setTimeout(() => abort.abort(), 3_000)
     let isOver = false
     try {
-      const response = await fetch('events', { signal: abort.signal, cache: 'no-store' })
+      const response = await fetch(eventsUrl(), { signal: abort.signal, cache: 'no-store' })
       isOver = response.status === 401 || response.status === 403
     } catch {
       // Not there at all.
@@ -102,7 +103,7 @@ export function startLive(parts: LiveParts): Live {
 
   function open(): void {
     close()
-    const opened = new EventSource('events')
+    const opened = new EventSource(eventsUrl())
     source = opened
     let hasBegun = false
     for (const name of EVENT_NAMES)

@@ -1,0 +1,81 @@
+/** Attacks on the live page's server: by programs on this machine, by what strangers wrote, by haste, and by our own faults. */
+import test = require('tape')
+
+import { type ServerOptions, startServer } from '../../src/dashboard/http'
+import { systemClock } from '../../src/shell/clock'
+import { type Ask, enterPage, type PageSession, type Reply, request } from '../support/http'
+
+/** A server of a manager that is made up. */
+const serve = (parts: Partial<ServerOptions> = {}) =>
+  startServer({
+    settings: { host: '127.0.0.1', port: 0, metricsToken: null },
+    clock: systemClock,
+    manager: {} as ServerOptions['manager'],
+    live: { add: () => null, count: () => 0, namesChanged: () => {}, close: () => {} },
+    metrics: () => null,
+    log: () => {},
+    ...parts,
+  })
+
+const post = (port: number, { cookie, key }: PageSession, path: string, value: unknown, more: Ask = {}) =>
+  request(port, {
+    method: 'POST',
+    path,
+    body: JSON.stringify(value),
+    ...more,
+    headers: {
+      Cookie: cookie,
+      Origin: `http://127.0.0.1:${port}`,
+      'Content-Type': 'application/json',
+      'X-Page-Key': key,
+      ...more.headers,
+    },
+  })
+const codeOf = ({ body }: Reply): string => (JSON.parse(body) as { error: { code: string } }).error.code
+
+test('a server on another port, which the browser sends our cookie, can see nothing and do nothing with it', async (t) => {
+  const explained: string[] = []
+  const stopped: true[] = []
+  const manager = {
+    peer: { explain: (id: string) => explained.push(id) },
+    connections: { stop: () => stopped.push(true) },
+  }
+  let readers = 0
+  const live = {
+    add: () => {
+      readers++
+      return null
+    },
+    count: () => 0,
+    namesChanged: () => {},
+    close: () => {},
+  }
+  const server = await serve({ manager: manager as never, live })
+  const { port } = server
+  const session = await enterPage(server.url())
+  const other = await enterPage(server.url())
+  for (const key of ['', 'A'.repeat(32), other.key, session.cookie.split('=')[1] ?? '']) {
+    const stolen = { ...session, key }
+    for (const [path, value] of [
+      ['/act', { action: 'stop' }],
+      ['/explain', { targets: ['x'] }],
+    ] as const)
+      t.equal(codeOf(await post(port, stolen, path, value)), 'ERR_KEY', `${path} with ${key || 'no key'}`)
+    const events = await request(port, { path: `/events?key=${key}`, headers: { Cookie: session.cookie } })
+    t.equal(codeOf(events), 'ERR_KEY', 'events')
+  }
+  t.equal(codeOf(await post(port, session, '/act?key=x', {}, { headers: { 'X-Page-Key': null } })), 'ERR_KEY')
+  for (const path of ['/', '/main.js', '/?token=x', '/metrics', '/nothing']) {
+    const { raw } = await request(port, { path, headers: { Cookie: session.cookie } })
+    t.notOk(raw.includes(session.key), `the key is not to be had from ${path}`)
+  }
+  t.deepEqual([explained, stopped, readers], [[], [], 0], 'nothing came through')
+  t.equal((await post(port, session, '/act', { action: 'stop' })).status, 200, 'with its key')
+  t.deepEqual(stopped, [true])
+  t.equal(
+    codeOf(await request(port, { path: `/events?key=${session.key}`, headers: { Cookie: session.cookie } })),
+    'ERR_TOO_MANY_READERS',
+  )
+  await server.close()
+  t.end()
+})
