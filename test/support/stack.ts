@@ -154,11 +154,7 @@ export async function bootStack(options: StackOptions): Promise<Stack> {
     shs,
     address: `net:127.0.0.1:${port}~shs:${keys.public.replace('.ed25519', '')}`,
     close: ({ keep = options.keep === true } = {}) => {
-      closing ??= closeCore().then(() => {
-        if (!keep && path.startsWith(folders())) {
-          rmSync(path, { recursive: true, force: true, maxRetries: 20, retryDelay: 50 })
-        }
-      })
+      closing ??= closeCore().then(() => (!keep && path.startsWith(folders()) ? removeFolder(path) : undefined))
       return closing
     },
   }
@@ -423,6 +419,20 @@ function folders(): string {
 
 function makeFolder(name: string): string {
   return mkdtempSync(join(folders(), `${name}-`))
+}
+
+/**
+ * ssb-db2 may still be saving an index when it has closed: then a file comes into a folder that was just emptied. What cannot be
+ * removed now goes with all the others when the process ends.
+ */
+async function removeFolder(path: string): Promise<void> {
+  for (let tries = 0; tries < 20; tries++) {
+    try {
+      return rmSync(path, { recursive: true, force: true })
+    } catch {
+      await new Promise((resolve) => setTimeout(resolve, 50))
+    }
+  }
 }
 
 // First in line: tape ends the process in its own listener.
