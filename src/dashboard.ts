@@ -7,6 +7,13 @@ import type * as service from './dashboard/service'
 
 const plugin = dashboard
 
+// In the form that an ES module's `import { init } from` is resolved by: it reads CommonJS as text.
+module.exports.name = plugin.name
+module.exports.version = plugin.version
+module.exports.manifest = plugin.manifest
+module.exports.permissions = plugin.permissions
+module.exports.init = plugin.init
+
 /** Types for those who call `sbot.dashboard`. */
 namespace plugin {
   export type Api = service.Dashboard

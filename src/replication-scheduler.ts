@@ -24,6 +24,13 @@ const plugin: ReplicationSchedulerPlugin = {
   init: (sbot, config) => (require('./replication/plugin') as typeof import('./replication/plugin')).init(sbot, config),
 }
 
+// In the form that an ES module's `import { init } from` is resolved by: it reads CommonJS as text.
+module.exports.name = plugin.name
+module.exports.version = plugin.version
+module.exports.manifest = plugin.manifest
+module.exports.permissions = plugin.permissions
+module.exports.init = plugin.init
+
 /** Types for those who call `sbot.replicationScheduler`. */
 namespace plugin {
   export type Api = scheduler.ReplicationScheduler
