@@ -143,6 +143,14 @@ export function startServer(options: ServerOptions): Promise<DashboardServer> {
     send(res, 403, JSON_TYPE, JSON.stringify({ ok: false, error: { code, message: 'no entry without a session' } }))
   }
 
+  /** A fault of ours: the log has the details. */
+  const failed = (req: IncomingMessage, res: ServerResponse, error: unknown): void => {
+    log(`a request failed: ${errorInfo(error).message}`)
+    if (res.headersSent) return void req.socket.destroy()
+    drain(req, res)
+    refuse(res, 500, 'ERR_FAILED', 'the request failed')
+  }
+
   /** A body that nobody wants: the connection ends with the answer. */
   const drain = (req: IncomingMessage, res: ServerResponse): void => {
     if (req.method !== 'GET' && req.method !== 'HEAD' && !res.headersSent) res.setHeader('Connection', 'close')
@@ -210,7 +218,7 @@ export function startServer(options: ServerOptions): Promise<DashboardServer> {
       const body = JSON.stringify({ ok: false, error: { code: 'ERR_METHOD', message: 'not by this method' } })
       return send(res, 405, JSON_TYPE, body, { Allow: isPosted ? 'POST' : path === '/events' ? 'GET' : 'GET, HEAD' })
     }
-    if (isPosted) return void takePost(req, res, path)
+    if (isPosted) return void takePost(req, res, path).catch((error) => failed(req, res, error))
     if (path === '/events') return serveEvents(req, res)
     if (path === '/metrics') return serveMetrics(req, res)
     if (path === '/') return send(res, 200, HTML, INDEX)
@@ -290,14 +298,14 @@ export function startServer(options: ServerOptions): Promise<DashboardServer> {
 
   // ---- the server -----------------------------------------------------------------------------------------------------
 
-  const server: Server = createServer({ maxHeaderSize: MAX_HEADER_BYTES }, (req, res) => {
+  const onRequest = (req: IncomingMessage, res: ServerResponse): void => {
     try {
       handle(req, res)
     } catch (error) {
-      log(`a request failed: ${errorInfo(error).message}`)
-      refuse(res, 500, 'ERR_FAILED', 'the request failed')
+      failed(req, res, error)
     }
-  })
+  }
+  const server: Server = createServer({ maxHeaderSize: MAX_HEADER_BYTES }, onRequest)
   server.maxConnections = MAX_CONNECTIONS
   server.maxHeadersCount = 100
   server.headersTimeout = HEADERS_MS

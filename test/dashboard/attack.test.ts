@@ -79,3 +79,38 @@ test('a server on another port, which the browser sends our cookie, can see noth
   await server.close()
   t.end()
 })
+
+test('a fault of ours inside a request is an answer that tells nothing, and no end of the sbot', async (t) => {
+  const logged: string[] = []
+  const rejected: unknown[] = []
+  const onRejected = (error: unknown): void => void rejected.push(error)
+  process.on('unhandledRejection', onRejected)
+  const fault = (): never => {
+    throw new Error('secret detail')
+  }
+  const server = await serve({
+    // What JSON has no word for.
+    manager: { peer: { explain: () => ({ text: BigInt(1) }), disconnect: () => ({ toJSON: fault }) } } as never,
+    live: { add: fault, count: () => 0, namesChanged: () => {}, close: () => {} },
+    metrics: fault,
+    log: (message) => logged.push(message),
+  })
+  const { port } = server
+  const session = await enterPage(server.url())
+  for (const [what, asked] of [
+    ['explain', post(port, session, '/explain', { targets: ['x'] })],
+    ['act', post(port, session, '/act', { action: 'disconnect', target: 'x' })],
+    ['metrics', request(port, { path: '/metrics', headers: { Cookie: session.cookie } })],
+    ['events', request(port, { path: `/events?key=${session.key}`, headers: { Cookie: session.cookie } })],
+  ] as const) {
+    const reply = await asked
+    t.equal(reply.status, 500, what)
+    t.equal(codeOf(reply), 'ERR_FAILED')
+    t.notOk(reply.raw.includes('secret detail') || reply.raw.includes('BigInt'), 'without details')
+  }
+  t.equal(logged.length, 4, 'which the log has')
+  await new Promise(setImmediate)
+  t.deepEqual(rejected, [], 'nothing is left that ends the process')
+  process.removeListener('unhandledRejection', onRejected)
+  await server.close()
+})
