@@ -18,6 +18,8 @@ const PAGE_FOLDER = join(__dirname, '..', '..', 'lib', 'dashboard', 'page')
 const MAX_CONNECTIONS = 64
 const MAX_HEADER_BYTES = 8_192
 const HEADERS_MS = 10_000
+/** How often it is looked for requests that take longer than they may. */
+const CHECK_MS = 5_000
 const REQUEST_MS = 15_000
 const KEEP_ALIVE_MS = 5_000
 /** How long a reader may take to hear that it is over. */
@@ -305,7 +307,9 @@ export function startServer(options: ServerOptions): Promise<DashboardServer> {
       failed(req, res, error)
     }
   }
-  const server: Server = createServer({ maxHeaderSize: MAX_HEADER_BYTES }, onRequest)
+  // Known to Node 18 and later; before, each request has a timer.
+  const checks: object = { connectionsCheckingInterval: CHECK_MS }
+  const server: Server = createServer({ maxHeaderSize: MAX_HEADER_BYTES, ...checks }, onRequest)
   server.maxConnections = MAX_CONNECTIONS
   server.maxHeadersCount = 100
   server.headersTimeout = HEADERS_MS
@@ -316,8 +320,9 @@ export function startServer(options: ServerOptions): Promise<DashboardServer> {
     socket.once('close', () => sockets.delete(socket))
   })
   server.on('clientError', (_, socket) => {
-    if (socket.writable) socket.end('HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n')
-    else socket.destroy()
+    if (!socket.writable) return void socket.destroy()
+    // Who does not hang up would hold one of the few places for ever.
+    socket.end('HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n', () => socket.destroy())
   })
 
   const urlOf = (path: string): string => `http://${settings.host === '::1' ? '[::1]' : settings.host}:${port}${path}`

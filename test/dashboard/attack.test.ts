@@ -1,8 +1,11 @@
 /** Attacks on the live page's server: by programs on this machine, by what strangers wrote, by haste, and by our own faults. */
+import { connect, type Socket } from 'net'
+
 import test = require('tape')
 
 import { type ServerOptions, startServer } from '../../src/dashboard/http'
 import { systemClock } from '../../src/shell/clock'
+import { eventually } from '../support/eventually'
 import { type Ask, enterPage, type PageSession, type Reply, request } from '../support/http'
 
 /** A server of a manager that is made up. */
@@ -112,5 +115,27 @@ test('a fault of ours inside a request is an answer that tells nothing, and no e
   await new Promise(setImmediate)
   t.deepEqual(rejected, [], 'nothing is left that ends the process')
   process.removeListener('unhandledRejection', onRejected)
+  await server.close()
+})
+
+test('who sends nonsense and does not hang up holds no place for long', async (t) => {
+  const server = await serve()
+  const sockets: Socket[] = []
+  const closed: Socket[] = []
+  const places = 64
+  const waste = (): void => {
+    const socket = connect({ port: server.port, host: '127.0.0.1', allowHalfOpen: true })
+    socket.on('error', () => {})
+    // All that is told is read, and nothing is said to it.
+    socket.on('data', () => {})
+    socket.on('end', () => closed.push(socket))
+    socket.write('nonsense\r\n\r\n')
+    sockets.push(socket)
+  }
+  for (let i = 0; i < places; i++) waste()
+  await eventually(() => closed.length === places, { message: 'each is told that it is over' })
+  const reply = await eventually(() => request(server.port), { message: 'somebody else is served' })
+  t.equal(reply.status, 403)
+  for (const socket of sockets) socket.destroy()
   await server.close()
 })
