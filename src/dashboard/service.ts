@@ -60,6 +60,8 @@ export function createDashboard(options: {
   const names = new Set<NameSource>()
   let serving: Serving | null = null
   let starting: Promise<Serving> | null = null
+  /** Resolves when what was stopped last has ended. */
+  let ending: Promise<void> = Promise.resolve()
   let problem: string | null = null
   let isClosed = false
 
@@ -110,31 +112,39 @@ export function createDashboard(options: {
     return server.close()
   }
 
-  /** Idempotent: several calls wait for the same beginning. */
+  /** Idempotent: several calls wait for the same beginning, which waits for the end of what was before, as it may have the port. */
   const begin = (): Promise<Serving> => {
     if (isClosed) return Promise.reject(closed('dashboard.start'))
-    starting ??= open().then(
-      (made) => {
-        serving = made
+    if (starting) return starting
+    const made = ending.then(open).then(
+      (opened) => {
+        serving = opened
         problem = null
-        return made
+        return opened
       },
       (error) => {
-        starting = null
+        if (starting === made) starting = null
         problem = errorInfo(error).message
         throw error
       },
     )
-    return starting
+    starting = made
+    return made
   }
 
-  const stop = async (): Promise<void> => {
-    // What is just beginning ends as well.
-    await starting?.catch(() => {})
-    const ending = serving
-    serving = null
+  /** What is just beginning ends as well; what is begun after this call does not. */
+  const stop = (): Promise<void> => {
+    const begun = starting
     starting = null
-    if (ending) await end(ending)
+    if (!begun) return ending
+    ending = begun.then(
+      (opened) => {
+        serving = null
+        return end(opened)
+      },
+      () => {},
+    )
+    return ending
   }
 
   const status = (): DashboardStatus => ({

@@ -3,10 +3,16 @@ import { connect, type Socket } from 'net'
 
 import test = require('tape')
 
+import dashboard = require('../../src/dashboard')
+import Manager = require('../../src/index')
+
 import { type ServerOptions, startServer } from '../../src/dashboard/http'
 import { systemClock } from '../../src/shell/clock'
 import { eventually } from '../support/eventually'
-import { type Ask, enterPage, type PageSession, type Reply, request } from '../support/http'
+import { type Ask, enterPage, openEvents, type PageSession, type Reply, request } from '../support/http'
+import { bootStack, type Stack } from '../support/stack'
+
+const page = (stack: Stack) => stack.ssb.dashboard as unknown as dashboard.Api
 
 /** A server of a manager that is made up. */
 const serve = (parts: Partial<ServerOptions> = {}) =>
@@ -138,4 +144,40 @@ test('who sends nonsense and does not hang up holds no place for long', async (t
   t.equal(reply.status, 403)
   for (const socket of sockets) socket.destroy()
   await server.close()
+})
+
+test('start and stop in haste: the last word counts, and nothing is left behind', async (t) => {
+  const stack = await bootStack({
+    version: 8,
+    name: 'alice',
+    ownPlugins: [Manager, dashboard],
+    config: { dashboard: { port: 0 } },
+  })
+  const { start, stop, status, url } = page(stack)
+  await start()
+  const [, , again] = await Promise.all([stop(), stop(), start()])
+  t.ok(again.isServing && status().isServing, 'started once more before it had stopped')
+  t.equal((await enterPage(await url())).key.length, 32, 'and it serves')
+  await Promise.all([start(), stop(), start(), stop()])
+  t.notOk(status().isServing, 'stopped in the end')
+
+  const once = async (): Promise<void> => {
+    await start()
+    const reader = openEvents(Number(new URL(status().address ?? '').port), await enterPage(await url()))
+    await eventually(() => reader.of('synced').length === 1)
+    await stop()
+    await eventually(() => reader.isClosed)
+  }
+  const things = (): string =>
+    process
+      .getActiveResourcesInfo()
+      .filter((name) => !/^(Timeout|FSReq)/.test(name))
+      .sort()
+      .join(' ')
+  await once()
+  const before = await eventually(() => !things().includes('TCPSocketWrap') && things())
+  for (let i = 0; i < 20; i++) await once()
+  await eventually(() => things() === before, { message: () => `${before}, now ${things()}` })
+  t.pass('twenty times later there is as much as after the first')
+  await stack.close()
 })
