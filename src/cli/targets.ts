@@ -82,10 +82,11 @@ async function candidates(sbot: RemoteSbot, text: string): Promise<Candidate[]> 
     name: names.get(peer.id) ?? null,
     where: peer.routes[0] ? place(peer.routes[0].id) : null,
   })
-  const named = peers.filter(({ id }) => names.get(id)?.toLowerCase() === text.toLowerCase())
-  if (named.length > 0) return named.map(candidate)
-  if (key.length < MIN_PREFIX) return []
-  return peers.filter(({ id }) => id.startsWith(`@${key}`)).map(candidate)
+  // Names are chosen by strangers: one that looks like the id of somebody else must not stand in for him.
+  const isNamed = ({ id }: PeerView): boolean =>
+    !text.startsWith('@') && names.get(id)?.toLowerCase() === text.toLowerCase()
+  const isBegun = ({ id }: PeerView): boolean => key.length >= MIN_PREFIX && id.startsWith(`@${key}`)
+  return peers.filter((peer) => isNamed(peer) || isBegun(peer)).map(candidate)
 }
 
 function ambiguous(given: string, found: readonly Candidate[]): CliError {

@@ -1,0 +1,45 @@
+/** Attacks on the command line: names that strangers chose, files that are none, disks that are full. */
+import { mkdtempSync, rmSync } from 'fs'
+import { tmpdir } from 'os'
+import { join } from 'path'
+
+import test = require('tape')
+
+import type { RemoteSbot } from '../../src/cli/cli'
+import { resolveTarget } from '../../src/cli/targets'
+import type { PeerView } from '../../src/core/selectors'
+import { alice, bob, person } from '../support/manager'
+
+const FOLDER = mkdtempSync(join(tmpdir(), 'cli-attack-'))
+process.on('exit', () => rmSync(FOLDER, { recursive: true, force: true }))
+
+const view = (id: string): PeerView => ({ id, routes: [], connection: { status: 'idle' } }) as unknown as PeerView
+
+/** An sbot that knows these peers by these names. */
+function sbotOf(names: { readonly [id: string]: string }): RemoteSbot {
+  const peers = Object.keys(names)
+  const source = (): unknown => {
+    const left = peers.map(view)
+    return (abort: unknown, cb: (end: unknown, item?: PeerView) => void) =>
+      abort || left.length === 0 ? cb(abort || true) : cb(null, left.shift())
+  }
+  return {
+    manager: { peers: source },
+    rpc: { conn: { dbPeers: async () => peers.map((key, i) => [`net:h${i}`, { key, name: names[key] }]) } },
+  } as unknown as RemoteSbot
+}
+
+test('a name that looks like the id of somebody else is not him', async (t) => {
+  const shown = alice.id.slice(0, 9)
+  const evil = person('e').id
+  const code = (error: { code: string }): string => error.code
+  t.equal(await resolveTarget(sbotOf({ [alice.id]: 'alice', [evil]: shown }), shown), alice.id)
+  t.equal(await resolveTarget(sbotOf({ [alice.id]: 'alice', [evil]: shown }), `${shown}…`), alice.id, 'as it is shown')
+  t.equal(
+    await resolveTarget(sbotOf({ [alice.id]: 'alice', [evil]: shown.slice(1) }), shown.slice(1)).catch(code),
+    'ERR_AMBIGUOUS',
+    'without its first sign it may be either',
+  )
+  t.equal(await resolveTarget(sbotOf({ [alice.id]: 'alice', [evil]: 'alice' }), 'alice').catch(code), 'ERR_AMBIGUOUS')
+  t.equal(await resolveTarget(sbotOf({ [alice.id]: 'alice', [bob.id]: 'bob' }), 'bob'), bob.id)
+})
