@@ -6,6 +6,7 @@ import { join } from 'path'
 import test = require('tape')
 
 import type { RemoteSbot } from '../../src/cli/cli'
+import { offersOf } from '../../src/cli/commands/completion'
 import { resolveTarget } from '../../src/cli/targets'
 import type { PeerView } from '../../src/core/selectors'
 import { alice, bob, person } from '../support/manager'
@@ -42,4 +43,27 @@ test('a name that looks like the id of somebody else is not him', async (t) => {
   )
   t.equal(await resolveTarget(sbotOf({ [alice.id]: 'alice', [evil]: 'alice' }), 'alice').catch(code), 'ERR_AMBIGUOUS')
   t.equal(await resolveTarget(sbotOf({ [alice.id]: 'alice', [bob.id]: 'bob' }), 'bob'), bob.id)
+})
+
+test('what is offered to a shell is a word, and no option', (t) => {
+  const offered = (name: string): readonly string[] => offersOf([view(bob.id)], new Map([[bob.id, name]]))
+  for (const name of ['bob', 'böb.2', '日本']) t.deepEqual(offered(name), [name, bob.id], name)
+  for (const name of [
+    '--forever',
+    '-f',
+    '$(id)',
+    '`id`',
+    'a b',
+    '*',
+    '?',
+    '~',
+    'a;b',
+    "a'b",
+    'a\nb',
+    '..',
+    '',
+    '\u202ebob',
+  ])
+    t.deepEqual(offered(name), [bob.id], JSON.stringify(name))
+  t.end()
 })

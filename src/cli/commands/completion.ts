@@ -6,6 +6,8 @@
  */
 import { Argument, type Command, type Option } from 'commander'
 
+import type { PeerView } from '../../core/selectors'
+import type { FeedId } from '../../core/types'
 import type { Cli, Register, RemoteSbot } from '../cli'
 import { listPeers, namesOf } from '../targets'
 
@@ -45,17 +47,26 @@ export const registerCompletion: Register = (program, run) => {
     )
 }
 
+/** What a shell would read as more than a word, or the command as an option, is named by its id. */
+const WORD = /^[\p{L}\p{N}][\p{L}\p{N}_.-]*$/u
+
+/** Names and ids. */
+export function offersOf(peers: readonly PeerView[], names: ReadonlyMap<FeedId, string>): readonly string[] {
+  return peers.flatMap(({ id }) => {
+    const name = names.get(id)
+    return name !== undefined && WORD.test(name) ? [name, id] : [id]
+  })
+}
+
 async function offerPeers(cli: Cli, sbot: RemoteSbot, beginning: string): Promise<void> {
   const peers = await listPeers(sbot)
   const names = await namesOf(sbot)
   const isUp = (status: string): number => Number(status !== 'idle')
   const sorted = [...peers].sort((a, b) => isUp(b.connection.status) - isUp(a.connection.status))
-  const offers = sorted.flatMap(({ id }) => {
-    const name = names.get(id)
-    // What a shell would read as more than a word is named by its id.
-    return name !== undefined && /^[\p{L}\p{N}_.-]+$/u.test(name) ? [name, id] : [id]
-  })
-  for (const offer of offers.filter((each) => each.startsWith(beginning)).slice(0, MAX_SHOWN)) cli.out.line(offer)
+  for (const offer of offersOf(sorted, names)
+    .filter((each) => each.startsWith(beginning))
+    .slice(0, MAX_SHOWN))
+    cli.out.line(offer)
 }
 
 // ---- what there is to complete ------------------------------------------------------------------------------------------
