@@ -211,13 +211,14 @@ export function createOutput(options: OutputOptions): Output & {
   // There is nowhere left to say it.
   stderr.on?.('error', () => {})
 
-  const safe = (text: string): string =>
-    hasColor
-      ? text
-          .split(OWN_CODES)
-          .map((part, i) => (i % 2 === 0 ? clean(part) : part))
-          .join('')
-      : clean(text)
+  const safe = (text: string): string => {
+    if (!hasColor) return clean(text)
+    const parts = text.split(OWN_CODES)
+    const last = parts[parts.length - 2]
+    const line = parts.map((part, i) => (i % 2 === 0 ? clean(part) : part)).join('')
+    // What a stranger wrote in our codes ends with the line.
+    return last === undefined || last === COLOR_OFF ? line : line + COLOR_OFF
+  }
   const write = (text: string): void => {
     if (!isGone) stdout.write(text)
   }

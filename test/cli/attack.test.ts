@@ -7,6 +7,7 @@ import test = require('tape')
 
 import type { RemoteSbot } from '../../src/cli/cli'
 import { offersOf } from '../../src/cli/commands/completion'
+import { createOutput } from '../../src/cli/output'
 import { resolveTarget } from '../../src/cli/targets'
 import type { PeerView } from '../../src/core/selectors'
 import { alice, bob, person } from '../support/manager'
@@ -65,5 +66,28 @@ test('what is offered to a shell is a word, and no option', (t) => {
     '\u202ebob',
   ])
     t.deepEqual(offered(name), [bob.id], JSON.stringify(name))
+  t.end()
+})
+
+test('colours of a stranger end with his line', (t) => {
+  for (const hasColor of [true, false]) {
+    let text = ''
+    const stream = {
+      write: (chunk: string) => {
+        text += chunk
+      },
+    }
+    const out = createOutput({ stdout: stream, stderr: stream, env: {}, wantsColor: hasColor })
+    for (const evil of ['\x1b[31mred', '\x1b[0m\x1b[1mloud', '\x1b[31m\x1b[0m\x1b[2m']) {
+      text = ''
+      out.line(evil)
+      out.note(evil)
+      for (const line of text.split('\n').slice(0, -1))
+        t.ok(hasColor ? line.endsWith('\x1b[0m') : !line.includes('\x1b'), JSON.stringify(line))
+    }
+    text = ''
+    out.line(out.paint('red', 'ours'))
+    t.equal(text, hasColor ? '\x1b[31mours\x1b[0m\n' : 'ours\n')
+  }
   t.end()
 })
