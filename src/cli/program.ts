@@ -8,8 +8,9 @@ import { errorInfo } from '../core/errors'
 import type { Clock } from '../shell/clock'
 import { type Cli, CliError, type Runner } from './cli'
 import { GROUPS } from './commands'
+import { collect } from './files'
 import { clean, cleanJson, createOutput, type TextStream } from './output'
-import { connectSbot } from './sbot'
+import { connectSbot, interruptedError } from './sbot'
 import { EXIT, readSettings } from './settings'
 
 export interface Io {
@@ -180,11 +181,13 @@ function runnerOf(io: Io, out: ReturnType<typeof createOutput>, setExitCode: (co
         clock: io.clock,
         isJson: options.json === true,
         interrupted,
-        readInput: async () => {
-          const chunks: Uint8Array[] = []
-          for await (const chunk of io.stdin) chunks.push(Buffer.from(chunk as Uint8Array))
-          return Buffer.concat(chunks).toString('utf8')
-        },
+        readInput: () =>
+          Promise.race([
+            collect(io.stdin),
+            interrupted.then((): never => {
+              throw interruptedError()
+            }),
+          ]),
         withSbot: async (use) => {
           const sbot = await connectSbot({
             settings: readSettings({

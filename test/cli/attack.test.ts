@@ -1,5 +1,7 @@
 /** Attacks on the command line: names that strangers chose, files that are none, disks that are full. */
-import { mkdtempSync, rmSync } from 'fs'
+import { spawnSync } from 'child_process'
+import { mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'fs'
+import { writeFile } from 'fs/promises'
 import { tmpdir } from 'os'
 import { join } from 'path'
 
@@ -10,6 +12,7 @@ import { offersOf } from '../../src/cli/commands/completion'
 import { createOutput } from '../../src/cli/output'
 import { resolveTarget } from '../../src/cli/targets'
 import type { PeerView } from '../../src/core/selectors'
+import { cli, start } from '../support/cli'
 import { alice, bob, person } from '../support/manager'
 
 const FOLDER = mkdtempSync(join(tmpdir(), 'cli-attack-'))
@@ -90,4 +93,36 @@ test('colours of a stranger end with his line', (t) => {
     t.equal(text, hasColor ? '\x1b[31mours\x1b[0m\n' : 'ours\n')
   }
   t.end()
+})
+
+test('files that are none are said to be none, and Ctrl-C ends the wait for one', async (t) => {
+  const fifo = join(FOLDER, 'fifo')
+  const loop = join(FOLDER, 'loop')
+  symlinkSync(loop, loop)
+  spawnSync('mkfifo', [fifo])
+  for (const command of ['replay', 'import']) {
+    for (const file of [FOLDER, loop, '/dev/zero', join(FOLDER, 'no\x1b[2J\nFORGED: line')]) {
+      const { code, stderr } = await cli([command, file])
+      t.equal(code, 9, `${command} ${JSON.stringify(file)}: ${stderr}`)
+      t.notOk(stderr.includes('\x1b') || stderr.includes('\nFORGED'))
+    }
+    const waiting = start([command, fifo])
+    setTimeout(waiting.interrupt, 50)
+    t.equal((await waiting.ended).code, 130, `${command}: Ctrl-C ends the wait for somebody who writes`)
+    const [{ code, stderr }] = await Promise.all([cli([command, fifo]), writeFile(fifo, 'nothing good\n')])
+    t.ok([1, 3, 9].includes(code), `${command}: what is written into a pipe is read: ${stderr}`)
+  }
+  const deep = join(FOLDER, 'deep')
+  for (const text of [
+    '['.repeat(200_000),
+    `${'['.repeat(200_000)}${']'.repeat(200_000)}`,
+    `{"a":${'{"a":'.repeat(100_000)}1${'}'.repeat(100_001)}`,
+  ]) {
+    writeFileSync(deep, text)
+    for (const command of ['replay', 'import']) {
+      const { code, stderr } = await cli([command, deep])
+      t.notEqual(code, 0)
+      t.notOk(/Maximum call stack/.test(stderr), stderr)
+    }
+  }
 })

@@ -2,8 +2,6 @@
  * `replay`: a recording put into the same core again, step by step: what happened, what it changed, and what the manager decided then
  * and why. Or how things stood at a moment; or where another version of the package would have decided otherwise.
  */
-import { readFile } from 'fs/promises'
-
 import type { Action } from '../../core/actions'
 import { describe, errorInfo, RecordingError } from '../../core/errors'
 import { parseRecording, RECORDING_FORMAT, RECORDING_NAME, type RecordingFile } from '../../core/recording'
@@ -12,6 +10,7 @@ import type { PeerView } from '../../core/selectors'
 import type { Close, Deferral, Dial, EpochMs, FeedId, GiveUp } from '../../core/types'
 import { VERSION } from '../../core/version'
 import { type Cli, CliError, type Register } from '../cli'
+import { readText } from '../files'
 import { differences, loadOther, type Other } from '../replay-diff'
 import { EXIT } from '../settings'
 import { parseDuration, plural, reasonText } from '../text'
@@ -45,7 +44,7 @@ async function replay(cli: Cli, file: string, options: Readonly<Record<string, u
   const [at, why, from, to, diff] = ['at', 'why', 'from', 'to', 'diff'].map(given)
   const moments = { from: from ? momentOf('--from', from) : null, to: to ? momentOf('--to', to) : null }
   const moment = at ? momentOf('--at', at) : null
-  const recording = await readRecording(file)
+  const recording = await readRecording(cli, file)
   if (recording.isTorn) cli.out.note('The last line of the recording was cut off, and is left out.')
   else if (!recording.end) cli.out.note('The recording has no last line: whoever made it was cut off.')
   if (recording.version !== VERSION && diff === null)
@@ -61,11 +60,12 @@ async function replay(cli: Cli, file: string, options: Readonly<Record<string, u
 
 // ---- the file -----------------------------------------------------------------------------------------------------------
 
-async function readRecording(file: string): Promise<RecordingFile> {
+async function readRecording({ interrupted }: Cli, file: string): Promise<RecordingFile> {
   let content: string
   try {
-    content = await readFile(file, 'utf8')
+    content = await readText(file, interrupted)
   } catch (error) {
+    if (error instanceof CliError) throw error
     const { code, message } = errorInfo(error)
     throw new CliError(
       code === 'ENOENT' ? 'ERR_NO_FILE' : 'ERR_FILE',

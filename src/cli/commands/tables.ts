@@ -1,10 +1,11 @@
 /** `import` and `export`: tables of peers as files. */
 
 import { Option } from 'commander'
-import { readFileSync, writeFileSync } from 'fs'
+import { writeFileSync } from 'fs'
 
 import type { FeedId } from '../../core/types'
 import { type Cli, CliError, type Register, type RemoteSbot } from '../cli'
+import { readText } from '../files'
 import { pooled } from '../live'
 import { EXIT } from '../settings'
 import { type ConnData, FORMATS, type Format, type ReadTable, readTable, type TableEntry, writeTable } from '../tables'
@@ -50,13 +51,14 @@ export const registerTables: Register = (program, run) => {
 async function readInput(cli: Cli, file: string): Promise<string> {
   if (file === '-') return (await cli.readInput?.()) ?? ''
   try {
-    return readFileSync(file, 'utf8')
+    return await readText(file, cli.interrupted)
   } catch (error) {
     throw fileError('read', file, error)
   }
 }
 
 function fileError(what: 'read' | 'written', file: string, error: unknown): CliError {
+  if (error instanceof CliError) return error
   const { code, message } = error as { code?: string; message: string }
   return new CliError(
     code === 'ENOENT' && what === 'read' ? 'ERR_NO_FILE' : 'ERR_FILE',
