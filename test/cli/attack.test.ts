@@ -1,6 +1,6 @@
 /** Attacks on the command line: names that strangers chose, files that are none, disks that are full. */
 import { spawnSync } from 'child_process'
-import { mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'fs'
+import { existsSync, lstatSync, mkdtempSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'fs'
 import { writeFile } from 'fs/promises'
 import { tmpdir } from 'os'
 import { join } from 'path'
@@ -9,6 +9,7 @@ import test = require('tape')
 
 import type { RemoteSbot } from '../../src/cli/cli'
 import { offersOf } from '../../src/cli/commands/completion'
+import { Tape } from '../../src/cli/commands/record'
 import { createOutput } from '../../src/cli/output'
 import { resolveTarget } from '../../src/cli/targets'
 import type { PeerView } from '../../src/core/selectors'
@@ -125,4 +126,27 @@ test('files that are none are said to be none, and Ctrl-C ends the wait for one'
       t.notOk(/Maximum call stack/.test(stderr), stderr)
     }
   }
+})
+
+test('a recording that cannot be written leaves nothing half behind', async (t) => {
+  if (!existsSync('/dev/full')) return t.skip('there is no /dev/full')
+  const part = { type: 'checkpoint/end' } as const
+  const full = join(FOLDER, 'full')
+  symlinkSync('/dev/full', full)
+  const tape = new Tape(full, '@id', true)
+  await tape.put(part, 0).then(
+    () => t.fail('written to a full disk'),
+    ({ code }: { code: string }) => t.equal(code, 'ERR_FILE'),
+  )
+  await tape.finish('ERR_FILE', 0)
+  t.ok(lstatSync(full).isSymbolicLink(), 'what is no file of ours is not removed')
+  t.notOk(tape.isOpen, 'and closed')
+
+  const open = join(FOLDER, 'open')
+  writeFileSync(open, 'old', { mode: 0o644 })
+  const over = new Tape(open, '@id', true)
+  await over.put(part, 0)
+  await over.finish('count', 0)
+  t.equal(statSync(open).mode & 0o777, 0o600, 'whom we know is nobody else’s business, whatever was there before')
+  t.equal(readFileSync(open, 'utf8').split('\n').length, 4)
 })

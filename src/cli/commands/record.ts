@@ -135,8 +135,9 @@ function failed(error: unknown): CliError {
 }
 
 /** The file. It comes into being with the first item, so that what was there is not lost to an sbot that has nothing to say. */
-class Tape {
+export class Tape {
   private handle: FileHandle | null = null
+  private isFile = false
   actions = 0
   /** All of the beginning is there. */
   hasBegun = false
@@ -152,26 +153,47 @@ class Tape {
       if (!this.handle) {
         // Nobody else's business: whom we know.
         this.handle = await open(this.file, this.isForced ? 'w' : 'wx', 0o600)
+        this.isFile = (await this.handle.stat()).isFile()
+        // One that is overwritten keeps its mode.
+        if (this.isFile && this.isForced) await this.handle.chmod(0o600)
         const version = item.type === 'checkpoint' ? item.version : UNKNOWN_VERSION
-        await this.handle.write(recordingHeader({ version, at: now, id: this.id }))
+        await this.handle.appendFile(recordingHeader({ version, at: now, id: this.id }))
       }
-      await this.handle.write(recordingLine(item))
+      // Not `write`, which may write a part of it where there is little room.
+      await this.handle.appendFile(recordingLine(item))
     } catch (error) {
-      throw this.failure(error)
+      throw await this.giveUp(error)
     }
     if (item.type === 'checkpoint/end') this.hasBegun = true
     else if (this.hasBegun) this.actions++
   }
 
+  get isOpen(): boolean {
+    return this.handle !== null
+  }
+
   async finish(end: string, at: number): Promise<void> {
     if (!this.handle) return
     try {
-      if (this.hasBegun) await this.handle.write(recordingEnd({ end, at, actions: this.actions }))
-      await this.handle.close()
-      if (!this.hasBegun) await unlink(this.file)
+      if (this.hasBegun) await this.handle.appendFile(recordingEnd({ end, at, actions: this.actions }))
+      await this.close()
     } catch (error) {
-      throw this.failure(error)
+      throw await this.giveUp(error)
     }
+  }
+
+  /** What has begun is whole but for its last line, and stays. */
+  private async giveUp(error: unknown): Promise<CliError> {
+    await this.close().catch(() => {})
+    return this.failure(error)
+  }
+
+  private async close(): Promise<void> {
+    const { handle } = this
+    this.handle = null
+    await handle?.close()
+    // Of a device, such as /dev/null, the name is not ours to remove.
+    if (handle && !this.hasBegun && this.isFile) await unlink(this.file)
   }
 
   private failure(error: unknown): CliError {
