@@ -325,7 +325,8 @@ export function createMetrics(options: {
   let deferrals = 0
 
   const countersOf = (name: string | null): ClassCounters => {
-    const known = classes.get(name ?? NO_CLASS)
+    // A stranger's protocol may be called like what has no class.
+    const known = name === NO_CLASS ? undefined : classes.get(name ?? NO_CLASS)
     if (known) return known
     const key = name === null ? NO_CLASS : classLabel(store.getState(), name)
     const made = classes.get(key) ?? emptyCounters()
@@ -534,7 +535,7 @@ function addRunning(
 }
 
 function classLabel({ options }: State, name: string): string {
-  return CLASSES.has(name) || own(options.maxByType, name) !== undefined ? name : OTHER
+  return CLASSES.has(name) || (name !== NO_CLASS && own(options.maxByType, name) !== undefined) ? name : OTHER
 }
 
 /** Of several classes that have one label, the sums, and no rate. */

@@ -390,6 +390,20 @@ test('one connection that takes the place of another has ended the other', (t) =
 
 // ---- labels -------------------------------------------------------------------------------------------------------------
 
+test('a protocol that is called like no class is one', (t) => {
+  const { manager, clock, dial } = bench()
+  manager.peer.remotePeerConnected(bob.id)
+  clock.flush()
+  manager.peer.connect({ address: alice.by('none') }, () => {})
+  clock.flush()
+  dial(alice.by('none')).refuse()
+  clock.flush()
+  t.equal(value(manager, 'dials_started_total', { class: 'other' }), 1)
+  t.equal(value(manager, 'dials_failed_total', { class: 'other' }), 1)
+  t.equal(value(manager, 'connections_opened_total', { class: 'none' }), 1, 'of inbound ones, which have none')
+  t.end()
+})
+
 test('labels have few values, whatever strangers call their protocols and their errors', (t) => {
   const { manager, clock, dials } = bench()
   for (let n = 0; n < 60; n++) {
