@@ -280,7 +280,8 @@ export function writeFirstConfig(config: Json, options: ServeOptions, note: (tex
     connections: { incoming: { net: incoming?.net } },
     ...(shs === null ? {} : { caps: { shs } }),
   }
-  writeFileSync(file, `${JSON.stringify(said, null, 2)}\n`)
+  // A network key may be a secret, and the folder one that others can look into.
+  writeFileSync(file, `${JSON.stringify(said, null, 2)}\n`, { mode: 0o600 })
   note(`wrote ${file}: where this sbot listens, for the next start and the other commands`)
 }
 

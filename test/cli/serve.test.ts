@@ -241,6 +241,8 @@ test('a pub and a client meet by an invite and replicate each other', async (t) 
     t.equal(pub.told.address, `net:localhost:${pubPort}~shs:${pub.told.id.slice(1, -8)}`)
     t.ok(pub.notes().includes('made a new identity'), pub.notes())
     t.equal(statSync(folder('pub')).mode & 0o077, 0, 'the folder is for nobody else')
+    for (const name of ['secret', 'config'])
+      t.equal(statSync(join(folder('pub'), name)).mode & 0o077, 0, `the file ${name} neither, wherever it lies`)
     const manifest = JSON.parse(readFileSync(join(folder('pub'), 'manifest.json'), 'utf8')) as Json
     t.ok(manifest.connectionManager && manifest.replicationScheduler && manifest.ebt, 'what old clients read')
     t.equal(pub.told.ask, `sbot-connections status --path ${folder('pub')}`)
