@@ -9,6 +9,7 @@ import { methodOf } from '../adapters/members'
 import type { Sbot } from '../adapters/sbot'
 import { hasFriends } from '../adapters/social-graph'
 import type { Finding } from '../core/diagnosis'
+import { errorInfo } from '../core/errors'
 import type { EpochMs, FeedId } from '../core/types'
 import type { ConnectionManager, SyncProgress } from '../manager'
 import type { Clock } from '../shell/clock'
@@ -100,7 +101,7 @@ export function createLive(options: {
     const status = startTicker(
       clock,
       STATUS_MS,
-      () => eventText('status', manager.connections.status()),
+      () => statusText(manager, log),
       (text) => each((reader) => reader.tell('status', text)),
     )
     const findings = startTicker(
@@ -255,10 +256,20 @@ export function createLive(options: {
       set(leftMs > 0 && leftMs <= BATCH_MS ? leftMs : 0)
     }
 
-    /** One event, then others get their turn. */
+    /** What is thrown in a timer would end the sbot: it ends this reader. */
     const turn = (): void => {
       timer = null
       if (isOver) return
+      try {
+        tellNext()
+      } catch (error) {
+        log(`a reader of the live page could not be told: ${errorInfo(error).message}`)
+        end()
+      }
+    }
+
+    /** One event, then others get their turn. */
+    const tellNext = (): void => {
       if (!isSnapshotOver) {
         const { done, value } = snapshot.next()
         isSnapshotOver = done === true
@@ -481,6 +492,16 @@ function startTicker(clock: Clock, everyMs: number, read: () => string | null, t
       if (timer !== null) clock.clearTimeout(timer)
       timer = null
     },
+  }
+}
+
+/** As it is read in a timer, nothing is thrown. */
+function statusText(manager: ConnectionManager, log: (message: string) => void): string | null {
+  try {
+    return eventText('status', manager.connections.status())
+  } catch (error) {
+    log(`the status could not be told: ${errorInfo(error).message}`)
+    return null
   }
 }
 

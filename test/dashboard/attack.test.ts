@@ -6,10 +6,13 @@ import test = require('tape')
 import dashboard = require('../../src/dashboard')
 import Manager = require('../../src/index')
 
+import { startHistory } from '../../src/dashboard/history'
 import { type ServerOptions, startServer } from '../../src/dashboard/http'
+import { createLive, type Sink } from '../../src/dashboard/live'
 import { systemClock } from '../../src/shell/clock'
 import { eventually } from '../support/eventually'
 import { type Ask, enterPage, openEvents, type PageSession, type Reply, request } from '../support/http'
+import { alice, bench, bob } from '../support/manager'
 import { bootStack, type Stack } from '../support/stack'
 
 const page = (stack: Stack) => stack.ssb.dashboard as unknown as dashboard.Api
@@ -180,4 +183,42 @@ test('start and stop in haste: the last word counts, and nothing is left behind'
   await eventually(() => things() === before, { message: () => `${before}, now ${things()}` })
   t.pass('twenty times later there is as much as after the first')
   await stack.close()
+})
+
+test('a fault of ours in what a page is told ends that page, and not the sbot', (t) => {
+  const { manager, clock, add } = bench()
+  const logged: string[] = []
+  const ended: string[] = []
+  const broken = { ...manager, connections: { ...manager.connections, status: () => fail() } }
+  const fail = (): never => {
+    throw new Error('out of order')
+  }
+  const history = startHistory({ store: manager.internal.store, now: () => clock.now() })
+  const live = createLive({
+    sbot: { id: alice.id } as never,
+    manager: broken as never,
+    clock,
+    history,
+    // What names come from is asked in a guarded way by the service, and here in none.
+    nameOf: (id) => (id === bob.id ? fail() : null),
+    version: '1',
+    log: (message) => logged.push(message),
+  })
+  const sink = (name: string): Sink => ({ write: () => true, onDrain: () => {}, end: () => ended.push(name) })
+  live.add(sink('first'), () => true)
+  clock.advance(5_000)
+  t.deepEqual(ended, [], 'without a status it goes on')
+  add(bob.address)
+  clock.advance(5_000)
+  t.deepEqual(ended, ['first'])
+  t.ok(
+    logged.some((each) => each.includes('could not be told: out of order')),
+    'and the log says why',
+  )
+  t.equal(live.count(), 0)
+  live.close()
+  history.stop()
+  manager.close()
+  t.equal(clock.pending, 0, 'no timer is left')
+  t.end()
 })
