@@ -1,5 +1,4 @@
 /** The table as the page shows it: a row for each peer, made from the records when it is sent and kept by nobody. Pure. */
-import { shorten } from '../core/errors'
 import { connectionView } from '../core/selectors'
 import type { State } from '../core/table'
 import type { Address, FeedId, Peer, Route } from '../core/types'
@@ -66,7 +65,7 @@ function routeRow(peer: Peer, route: Route): RouteRow {
     lastError: last
       ? {
           message: plainText(last.message, MAX_ERROR) ?? 'unknown error',
-          code: last.code === null ? null : shorten(last.code, MAX_CODE),
+          code: plainText(last.code, MAX_CODE),
           at: last.at,
         }
       : null,

@@ -4,8 +4,8 @@ import { shorten } from '../core/errors'
 export const MAX_NAME = 64
 export const MAX_ERROR = 300
 
-/** Control characters, and those that turn the direction of what follows: a name could rewrite the line that it stands in. */
-const UNSEEN = /[\p{Cc}\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]+/gu
+/** What is not seen, such as control characters, and what turns the direction of what follows: a name could rewrite the line that it stands in. */
+const UNSEEN = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]+/gu
 
 /** One line of at most `max` characters; null where nothing is left, or it is no text. */
 export function plainText(value: unknown, max: number): string | null {

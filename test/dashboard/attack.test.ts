@@ -9,6 +9,7 @@ import Manager = require('../../src/index')
 import { startHistory } from '../../src/dashboard/history'
 import { type ServerOptions, startServer } from '../../src/dashboard/http'
 import { createLive, type Sink } from '../../src/dashboard/live'
+import { plainText } from '../../src/dashboard/text'
 import { systemClock } from '../../src/shell/clock'
 import { eventually } from '../support/eventually'
 import { type Ask, enterPage, openEvents, type PageSession, type Reply, request } from '../support/http'
@@ -220,5 +221,22 @@ test('a fault of ours in what a page is told ends that page, and not the sbot', 
   history.stop()
   manager.close()
   t.equal(clock.pending, 0, 'no timer is left')
+  t.end()
+})
+
+test('what strangers wrote is one line without what is not seen', (t) => {
+  for (const [text, plain] of [
+    ['a\r\n\r\nevent: bye\ndata: {}', 'a event: bye data: {}'],
+    ['a\u2028b\u2029c', 'a b c'],
+    ['\u202egpj.exe\u202c', 'gpj.exe'],
+    ['a\ud800b\udc00', 'a b'],
+    ['a\u00ad\u{e0041}b\ufff9', 'a b'],
+    ['\u0000\u001b[2J', '[2J'],
+    ['\u200b\u2060', null],
+    ['👩\u200d🚀 é', '👩 🚀 é'],
+    [{ toString: () => 'x' }, null],
+  ] as const)
+    t.equal(plainText(text, 64), plain, JSON.stringify(text))
+  t.ok((plainText('x'.repeat(10_000_000), 64) ?? '').length <= 64)
   t.end()
 })
