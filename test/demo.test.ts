@@ -1,9 +1,13 @@
 /** What `npm start` promises: real sbots, an end by itself, and a summary that says whether all messages arrived. */
-import { spawn } from 'child_process'
+import { Terminal } from '@xterm/headless'
+import { spawn, spawnSync } from 'child_process'
+import { accessSync, constants, mkdirSync, mkdtempSync, readFileSync, realpathSync, rmSync, writeFileSync } from 'fs'
+import { tmpdir } from 'os'
 import { join } from 'path'
 
 import test = require('tape')
 
+import { flow, repaint, type Screen } from '../src/demo/screen'
 import { request } from './support/http'
 
 const ROOT = join(__dirname, '..')
@@ -74,6 +78,86 @@ test('whoever gives the new address of a peer that has moved, on the page whose 
   t.match(output, /^live page, once more: http/m, 'an address that is used gives way to a new one')
   t.match(output, /all messages reached every peer that could be reached: 6 peers/, 'and his messages come')
   t.match(output, /dave was reached at his new address/, 'the summary says so')
+})
+
+test('what is too long for the screen of npm start can be copied in one piece, and what has not changed is not written again', async (t) => {
+  const terminal = new Terminal({ cols: 20, rows: 6, allowProposedApi: true })
+  const size = { columns: 20, rows: 6 }
+  let drawn: Screen = []
+  const show = async (lines: readonly string[]): Promise<string> => {
+    const { text, screen } = repaint(lines, drawn, size)
+    drawn = screen
+    await new Promise<void>((done) => terminal.write(text, done))
+    return text
+  }
+  const rows = (): string[] =>
+    [0, 1, 2, 3, 4, 5].map((row) => terminal.buffer.active.getLine(row)?.translateToString(true) ?? '')
+  const address = 'net:127.0.0.1:34591~shs:AC+SoTp8Q='
+
+  await show(['one', address, 'two', 'three', 'four', 'five'])
+  t.deepEqual(
+    rows(),
+    ['one', address.slice(0, 20), address.slice(20), 'two', 'three', 'four'],
+    'as much as there is room',
+  )
+  t.ok(terminal.buffer.active.getLine(2)?.isWrapped, 'the terminal itself breaks the address')
+  const text = await show(['1', address, 'two', 'three', '4', 'five'])
+  t.deepEqual(rows(), ['1', address.slice(0, 20), address.slice(20), 'two', 'three', '4'])
+  t.notOk(/net:|two|three/.test(text), 'only what has changed')
+  await show(['1', 'two', 'three'])
+  t.deepEqual(rows(), ['1', 'two', 'three', '', '', ''], 'what is there no more is taken away')
+  terminal.dispose()
+
+  t.deepEqual(flow(['a: first', 'b: second', 'c: third'], 20), ['a: first · b: second', 'c: third'])
+})
+
+test('what arrives while a sbot of npm start closes does not end the others; any other fault does', async (t) => {
+  const ending = (message: string, file: string): ReturnType<typeof spawnSync> =>
+    spawnSync(
+      process.execPath,
+      [
+        '--require',
+        'tsx/cjs',
+        '--eval',
+        `require('./src/demo/network').outliveLateWrites()
+         const error = new Error('${message}')
+         error.stack = 'Error: ${message}\\n    at write (/node_modules/${file}/index.js:1:1)'
+         setTimeout(() => console.log('alive'), 50)
+         throw error`,
+      ],
+      { cwd: ROOT, encoding: 'utf8' },
+    )
+  const late = ending('Closed', 'async-append-only-log')
+  t.equal(late.status, 0)
+  t.equal(late.stdout, 'alive\n')
+  for (const [message, file] of [
+    ['Closed', 'other'],
+    ['no', 'async-append-only-log'],
+  ] as const) {
+    const { status, stderr } = ending(message, file)
+    t.equal(status, 1, `${message} of ${file}`)
+    t.ok(String(stderr).includes(`Error: ${message}`), 'and says so')
+  }
+})
+
+test('in a checkout npx finds the command line that was built last, and installs nothing for it', (t) => {
+  const { scripts } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as {
+    scripts: { postbuild: string }
+  }
+  const folder = mkdtempSync(join(tmpdir(), 'postbuild-'))
+  const built = join(folder, 'lib', 'cli', 'main.js')
+  mkdirSync(join(folder, 'lib', 'cli'), { recursive: true })
+  writeFileSync(built, '')
+  const build = (): number | null => spawnSync(scripts.postbuild, { cwd: folder, shell: true }).status
+  t.equal(build(), 0, 'without packages nothing is done')
+  mkdirSync(join(folder, 'node_modules', '.bin'), { recursive: true })
+  for (const time of ['once', 'again']) {
+    t.equal(build(), 0, time)
+    t.equal(realpathSync(join(folder, 'node_modules', '.bin', 'sbot-connections')), realpathSync(built))
+  }
+  accessSync(built, constants.X_OK)
+  rmSync(folder, { recursive: true })
+  t.end()
 })
 
 test('npm start says what is wrong with its arguments', async (t) => {

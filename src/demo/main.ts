@@ -12,7 +12,8 @@ import { generate } from 'ssb-keys'
 
 import type Manager = require('../index')
 
-import { bootHangingHost, bootSbot, freePort, PAGE_PORT, removeFolder, type Sbot } from './network'
+import { bootHangingHost, bootSbot, freePort, outliveLateWrites, PAGE_PORT, removeFolder, type Sbot } from './network'
+import { flow, repaint, type Screen } from './screen'
 import { type Row, render } from './table'
 
 const EVERY_MS = 500
@@ -97,6 +98,7 @@ async function main(): Promise<number> {
   }
   // The stack reports each failed handshake on stderr; here they are meant to fail, and the table says so.
   console.error = () => {}
+  outliveLateWrites()
 
   process.stdout.write(
     'booting seven sbots (secret-stack, ssb-db2, ssb-ebt, ssb-friends, sbot-connection-manager/conn and\n' +
@@ -184,10 +186,11 @@ async function main(): Promise<number> {
   await Promise.all([me, alice, bob, carol, frank, grace].map((each) => each.conn.start()))
   const page = await servePage(me)
   const commandLine = `npx sbot-connections --path ${me.path}`
-  const hint = `dave has moved: his new address is ${dave.address}`
   if (page) say(`live page: ${await page.url()} (opens once; then there is a new one)`)
-  say(`command line: ${commandLine} status`)
-  say(`${hint}; add it, on the page or by: ${commandLine} add '${dave.address}'`)
+  say(`command line: ${commandLine} why dave`)
+  say(
+    `dave has moved: his new address is ${dave.address}; add it, on the page or by: ${commandLine} add '${dave.address}'`,
+  )
 
   const startedAt = Date.now()
   const endsAt = seconds === null ? Number.POSITIVE_INFINITY : startedAt + seconds * 1000
@@ -218,26 +221,34 @@ async function main(): Promise<number> {
     })
   }
 
-  /** What each row of the screen shows, so that only what has changed is written: an address that is being copied stays marked. */
-  let drawn: readonly string[] = []
+  let drawn: Screen = []
   const draw = async (): Promise<void> => {
-    const rows = await snapshot()
-    const columns = process.stdout.columns || 120
-    // Never cut, as they are there to be copied.
-    const head = [
-      'sbot-connection-manager · Ctrl-C ends',
-      ...(page ? [`live page: ${await page.url()}`] : []),
-      `command line: ${commandLine} status`,
-      ...(hasDaveCome ? [] : [hint]),
-    ].flatMap((line) => line.match(new RegExp(`.{1,${columns}}`, 'gu')) ?? [])
-    const table = render(rows, manager.connections.status(), Date.now(), Math.max(100, columns))
-    const notes = figures.map((figure) => `${figure.name}: ${figure.note}`).join(' · ')
+    const seen = await snapshot()
+    const { columns = 120, rows = 40 } = process.stdout
     const uptime = `${Math.round((Date.now() - startedAt) / 1000)} s`
-    const lines = [...head, '', ...[...table, '', notes, uptime].map((line) => line.slice(0, columns))]
-    const clear = drawn.length === 0 ? '\x1b[2J' : ''
-    const changed = lines.map((line, row) => (line === drawn[row] ? '' : `\x1b[${row + 1};1H\x1b[2K${line}`)).join('')
-    process.stdout.write(`${clear}${changed}\x1b[${lines.length + 1};1H\x1b[J`)
-    drawn = lines
+    const lines = [
+      `sbot-connection-manager · ${uptime} · Ctrl-C ends`,
+      ...(page ? [`live page: ${await page.url()}`] : []),
+      `command line: ${commandLine} why dave`,
+      // A line with nothing else, as it is there to be copied.
+      ...(hasDaveCome
+        ? []
+        : [`dave has moved. Add his new address, ${page ? 'on the page or ' : ''}by … add 'ADDRESS':`, dave.address]),
+      '',
+      ...render(seen, manager.connections.status(), Date.now(), Math.max(80, columns)).map((line) =>
+        line.slice(0, columns),
+      ),
+      '',
+      ...flow(
+        figures.map(
+          ({ name, note }) => `${name}: ${hasDaveCome && name === 'dave' ? 'has moved, and was found' : note}`,
+        ),
+        columns,
+      ),
+    ]
+    const { text, screen } = repaint(lines, drawn, { columns, rows })
+    process.stdout.write(text)
+    drawn = screen
   }
   process.stdout.on('resize', () => {
     drawn = []
@@ -312,7 +323,8 @@ async function main(): Promise<number> {
     ;({ missing, total } = await undelivered())
   }
   const rows = await snapshot()
-  process.stdout.write(`\n${render(rows, manager.connections.status(), Date.now(), 130).join('\n')}\n\n`)
+  const width = isTerminal ? Math.max(80, process.stdout.columns || 120) : 130
+  process.stdout.write(`\n${render(rows, manager.connections.status(), Date.now(), width).join('\n')}\n\n`)
   const frankHas = Object.keys(await frank.clock()).filter((id) => id !== frank.id).length
   process.stdout.write(
     missing.length === 0

@@ -62,7 +62,7 @@ interface Stack extends SecretStack.Stack {
 }
 
 export function makeFolder(name: string): string {
-  return mkdtempSync(join(tmpdir(), `connection-manager-demo-${name}-`))
+  return mkdtempSync(join(tmpdir(), `sbot-demo-${name}-`))
 }
 
 export function removeFolder(path: string): void {
@@ -143,6 +143,19 @@ export async function bootSbot(options: {
         sbot.close(true, () => resolve())
       }),
   }
+}
+
+/**
+ * A message that comes in the moment in which a sbot closes is written by ssb-db2 after its log has been closed. The log throws, where
+ * nobody can catch it, and would take the other sbots of this process with it. Anything else ends the process as ever.
+ */
+export function outliveLateWrites(): void {
+  process.on('uncaughtException', (error: unknown) => {
+    const { message, stack } = error instanceof Error ? error : new Error(String(error))
+    if (message === 'Closed' && stack?.includes('async-append-only-log')) return
+    process.stderr.write(`${stack}\n`)
+    process.exit(1)
+  })
 }
 
 /** A port on which nothing listens: `wanted` if that is one. */

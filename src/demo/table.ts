@@ -33,6 +33,14 @@ function stateText(row: Row, now: number): string {
   return `${connection.status} ${connection.direction === 'inbound' ? '←' : '→'}${since}${rtt}`
 }
 
+/** As much in less room: at how many columns a table with all that there is would cut off the reasons. */
+const NARROW = 110
+
+function narrowRouteText(route: Manager.RouteView): string {
+  const used = { connected: ' ✓', dialing: ' …' }[route.connectionStatus as string] ?? ''
+  return `${route.id.split('~')[0]}${used}${route.errorCount > 0 ? ` ✗${route.errorCount}` : ''}`
+}
+
 function nextText(row: Row, now: number): string {
   const { connected, reason, until } = row.explanation
   if (connected || reason === null || row.peer?.isBanned) return ''
@@ -42,33 +50,32 @@ function nextText(row: Row, now: number): string {
 /** One line for each row and a head; at most `width` columns. */
 export function render(rows: readonly Row[], status: Manager.Status, now: number, width = 120): string[] {
   const lines: string[] = []
-  const why = Math.max(20, width - 8 - 26 - 34 - 12 - 9 - 5)
-  const line = (...cells: string[]): string => {
-    const [name = '', state = '', routes = '', reason = '', next = '', messages = ''] = cells
-    return [pad(name, 8), pad(state, 26), pad(routes, 34), pad(reason, why), pad(next, 12), pad(messages, 9)]
+  const isNarrow = width < NARROW
+  const widths = isNarrow ? [6, 23, 24] : [8, 26, 34]
+  const used = widths.reduce((sum, each) => sum + each + 1, 0)
+  const why = Math.max(20, width - used - (isNarrow ? 0 : 12 + 9 + 2))
+  const line = (...cells: string[]): string =>
+    [...widths, why, ...(isNarrow ? [] : [12, 9])]
+      .map((each, i) => pad(cells[i] ?? '', each))
       .join(' ')
       .trimEnd()
-  }
+  const textOf = isNarrow ? narrowRouteText : routeText
   lines.push(line('PEER', 'STATE', 'ROUTES', 'WHY NOT', 'NEXT', 'MESSAGES'))
   for (const row of rows) {
-    const { connected, reason, message } = row.explanation
+    const { connected, message } = row.explanation
     const routes = row.peer?.routes ?? []
     const messages = row.messages ? `${row.messages.have}/${row.messages.all}` : ''
-    const whyNot = connected ? '' : reason === null ? message : `${reason}: ${message}`
-    lines.push(
-      line(
-        row.name,
-        stateText(row, now),
-        routes[0] ? routeText(routes[0]) : 'none',
-        whyNot,
-        nextText(row, now),
-        messages,
-      ),
-    )
-    for (const route of routes.slice(1)) lines.push(line('', '', routeText(route)))
+    const next = nextText(row, now)
+    const whyNot = connected ? '' : isNarrow && next !== '' ? `${next}: ${message}` : message
+    lines.push(line(row.name, stateText(row, now), routes[0] ? textOf(routes[0]) : 'none', whyNot, next, messages))
+    for (const route of routes.slice(1)) lines.push(line('', '', textOf(route)))
   }
   const classes = Object.keys(status.classes)
-    .filter((name) => (status.classes[name]?.max ?? 0) > 0)
+    // The others have nobody to dial.
+    .filter((name) => {
+      const { max = 0, connected = 0, dialing = 0, waiting = 0 } = status.classes[name] ?? {}
+      return max > 0 && connected + dialing + waiting > 0
+    })
     .map((name) => {
       const found = status.classes[name]
       return found ? `${name} ${found.connected}+${found.dialing}/${found.max}` : name
