@@ -88,6 +88,14 @@ else {
         server.explained.every((each) => each.targets.length <= 100),
         'in batches',
       )
+      // The name of a peer on the map is as good as its mark.
+      const word = page.locator('.node:not(.is-selected) .node-word').first()
+      const name = (await word.textContent()) ?? ''
+      await word.hover()
+      t.ok((await page.textContent('.map .tip strong'))?.startsWith(name), `${name}: its name tells of it`)
+      await word.click()
+      await page.waitForSelector('.details')
+      t.ok((await page.textContent('.details h2'))?.startsWith(name), 'and opens its details')
       t.deepEqual(complaints, [], 'no error, no violation of the content security policy')
       t.deepEqual(strangers, [], 'no request goes elsewhere')
     })
