@@ -157,6 +157,12 @@ else {
       await page.click('.lost button')
       await page.waitForSelector('.live.is-live')
       await until(async () => (await page.locator('.map .node').count()) === 5, 'what is new is shown')
+      t.ok(
+        await page.evaluate(
+          'document.querySelector(".grid").clientHeight < 560 && document.querySelector(".grid").scrollHeight <= document.querySelector(".grid").clientHeight',
+        ),
+        'the table is as high as its rows',
+      )
       t.equal(await page.locator('.lost').count(), 0)
       server.send('bye', {})
       await page.waitForSelector('.lost')

@@ -11,6 +11,10 @@ import { reasonWords, STATE_WORDS } from './words'
 
 const ROW_HEIGHT = 34
 const CARD_HEIGHT = 118
+/** For the words that there is none. */
+const ROWS_LEAST = 2
+/** Above and below, of the box. */
+const BORDER = 2
 /** A row of columns needs that much; below, a route is a card of some lines. */
 const CARDS_BELOW = 700
 /** A table of 10 000 is put in order again this often while events come; at once when the reader asks for something. */
@@ -64,6 +68,13 @@ export function Routes() {
   const lines = useOrdered(query)
   const classes = useMemo(() => classesOf(model.peers), [lines])
   const total = lines.length
+  // Of all routes, not of those that match: what is below does not jump while somebody types.
+  const all = useMemo(() => {
+    let lines = 0
+    for (const peer of model.peers.values()) lines += Math.max(1, peer.routes.length)
+    return lines
+  }, [lines])
+  const height = (isNarrow ? 0 : ROW_HEIGHT) + Math.max(all, ROWS_LEAST) * rowHeight + BORDER
   const { first, last } = windowOf(view.top, view.height, rowHeight, total)
   const shown = lines.slice(first, last)
 
@@ -215,6 +226,7 @@ export function Routes() {
       </div>
       <div
         class={`grid ${isNarrow ? 'is-cards' : ''}`}
+        style={{ height: `${height}px` }}
         role="grid"
         aria-label="Routes"
         aria-rowcount={total + 1}

@@ -1,11 +1,12 @@
 /** Slots of each class: how many there are, who holds them, who waits. */
-import { useEffect, useState } from 'preact/hooks'
+import { useEffect, useMemo, useRef, useState } from 'preact/hooks'
 
 import type { ClassStatus } from '../../core/selectors'
 import { setMax } from './actions'
 import { useApp } from './app'
 import { ahead, clean, count, percent } from './format'
 import { Section } from './parts'
+import { classesOf } from './query'
 
 /** As many are drawn one by one; more as a bar. */
 const CELLS_MAX = 24
@@ -16,11 +17,17 @@ export function Slots() {
   const { status } = model
   const [isAll, setAll] = useState(false)
   const names = status === null ? [] : Object.keys(status.classes).slice(0, CLASSES_MAX)
-  const isUsed = (name: string): boolean => {
+  const ofRoutes = useMemo(() => new Set(classesOf(model.peers)), [model, model.versions.peers])
+  // Whoever once had something stays: a row must not vanish under the hand that sets its slots.
+  const known = useRef(new Set<string>())
+  for (const name of names) {
     const each = status?.classes[name]
-    return each !== undefined && (each.max > 0 || each.connected + each.dialing + each.closing + each.waiting > 0)
+    const busy = each === undefined ? 0 : each.connected + each.dialing + each.closing + each.waiting
+    if (busy > 0 || ofRoutes.has(name)) known.current.add(name)
   }
-  const shown = isAll ? names : names.filter(isUsed)
+  const used = names.filter((name) => known.current.has(name))
+  const others = names.filter((name) => !known.current.has(name))
+  const shown = isAll ? [...used, ...others] : used
   return (
     <Section
       id="slots"
@@ -48,9 +55,10 @@ export function Slots() {
           ))}
         </ul>
       )}
-      {names.length > shown.length && (
-        <button type="button" class="quiet" onClick={() => setAll(true)}>
-          Show {count(names.length - shown.length)} without slots
+      {status !== null && used.length === 0 && !isAll && <p class="empty">No class has a route yet.</p>}
+      {others.length > 0 && (
+        <button type="button" class="quiet" aria-expanded={isAll} onClick={() => setAll(!isAll)}>
+          {isAll ? 'Show fewer' : `Show ${count(others.length)} more`}
         </button>
       )}
     </Section>
