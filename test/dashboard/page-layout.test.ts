@@ -4,7 +4,7 @@ import test = require('tape')
 import { BATCH_MAX, createExplainer, EVERY_MS, type Explainer, MAX_AGE_MS } from '../../src/dashboard/page/explainer'
 import { outcomes, outcomesSentence, roundTrips, roundTripsSentence } from '../../src/dashboard/page/figures'
 import { best, classOf, layoutMap, type MapFrame, neighbour, RINGS, ringOf } from '../../src/dashboard/page/map-layout'
-import { layoutTimeline, type Shown } from '../../src/dashboard/page/timeline-layout'
+import { layoutTimeline, type Shown, SPAN_NAMES, SPANS, spanFor } from '../../src/dashboard/page/timeline-layout'
 import type { ExplainAnswer, PeerRow } from '../../src/dashboard/protocol'
 import { explanation, fakeId, makeWorld, peerRow, routeRow } from '../support/page-world'
 
@@ -182,6 +182,25 @@ test('the timeline has a row per peer, who is up first', (t) => {
   t.equal(mark?.kind, 'mark')
   t.equal(mark?.x, 300)
   t.ok(ticks.length > 2 && ticks.every((tick) => tick.at % (5 * MINUTE) === 0), 'ticks at full minutes')
+  t.end()
+})
+
+test('the shortest span that holds the history is shown first', (t) => {
+  const rows: readonly (readonly [ageMs: number, span: string])[] = [
+    [-5_000, 'quarter'],
+    [0, 'quarter'],
+    [15 * MINUTE, 'quarter'],
+    [15 * MINUTE + 1, 'hour'],
+    [6 * HOUR, 'sixHours'],
+    [7 * HOUR, 'day'],
+    [900 * HOUR, 'day'],
+    [Number.NaN, 'day'],
+  ]
+  for (const [ageMs, span] of rows) t.equal(spanFor(ageMs), span, String(ageMs))
+  for (const name of SPAN_NAMES) {
+    const { ms, bucketMs } = SPANS[name]
+    t.ok(Number.isInteger(ms / bucketMs) && ms / bucketMs >= 30 && ms / bucketMs <= 60, `${name}: whole buckets`)
+  }
   t.end()
 })
 

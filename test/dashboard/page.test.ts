@@ -80,6 +80,12 @@ else {
       t.ok((await page.locator('.map .node').count()) >= 50, 'the map is drawn')
       t.equal(await page.locator('.map .node.is-connected').count(), up, 'with who is connected')
       t.equal(await page.locator('.plot canvas').count(), 2, 'and the plots')
+      t.equal(await page.textContent('#timeline [aria-pressed=true]'), '24 h', 'as far as the history reaches back')
+      t.equal(await page.textContent('#dials .card-head .faint'), 'the last day')
+      const classes = page.locator('.slot-class h3')
+      t.deepEqual(await classes.allTextContents(), ['net', 'onion', 'wss', 'local', 'tunnel'], 'classes with anything')
+      await page.click('#slots button:text-is("Show 2 more")')
+      t.deepEqual((await classes.allTextContents()).slice(5), ['rtc', 'ws'], 'and the others when asked for')
       t.ok((await page.locator('.item.is-outbound').count()) > 5, 'and the timeline')
       t.equal(await page.title(), `(${up}) sbot connections`)
       await until(() => server.explained.length > 0, 'reasons are asked for')
@@ -174,6 +180,11 @@ else {
     })
   })
 
+  const young = (peers: number): World => {
+    const world = makeWorld({ now: Date.now(), peers })
+    return { ...world, hello: { ...world.hello, historySince: Date.now() - 10 * 60_000 } }
+  }
+
   test('while nobody looks nothing is drawn, and after a minute the stream is given up', async (t) => {
     await scene(
       async ({ page, server, world }) => {
@@ -183,6 +194,14 @@ else {
             document.dispatchEvent(new Event('visibilitychange'))`)
         const title = (): Promise<string | null> => page.textContent('#now h2')
         const before = await title()
+        const span = (): Promise<string | null> => page.textContent('#timeline [aria-pressed=true]')
+        t.equal(await span(), '15 min', 'a young history is not squeezed into a corner')
+        await page.clock.fastForward(10 * 60_000)
+        await until(async () => (await span()) === '1 h', 'what is shown grows with it')
+        await page.click('#timeline button:text-is("15 min")')
+        await page.clock.fastForward(10 * 60_000)
+        await page.clock.runFor(2_000)
+        t.equal(await span(), '15 min', 'until the reader chooses')
         // A stream of our own, to know when the other one has been told as well.
         await page.evaluate(
           `new EventSource('events').addEventListener('gone', (event) => { window.told = event.data; event.target.close() })`,
@@ -211,7 +230,7 @@ else {
           'whoever comes back sees how it is now',
         )
       },
-      makeWorld({ now: Date.now(), peers: 20 }),
+      young(20),
       {},
       (page) => page.clock.install(),
     )

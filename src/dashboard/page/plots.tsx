@@ -8,23 +8,22 @@ import { outcomes, outcomesSentence, roundTrips, roundTripsSentence } from './fi
 import { clockTime, milliseconds } from './format'
 import { Section, useWidth } from './parts'
 import { colour } from './theme'
-import { SPANS, type Span } from './timeline'
+import { SPANS, type Span } from './timeline-layout'
 
-const BUCKETS = 48
 const HEIGHT = 132
 
 export function Plots({ span }: { span: Span }) {
   const { model, now } = useApp()
-  const { ms, words } = SPANS.find((each) => each.value === span) as (typeof SPANS)[number]
-  const step = ms / BUCKETS
+  const { ms, words, bucketMs: step } = SPANS[span]
+  const buckets = ms / step
   const to = Math.ceil(now / step) * step
   const dials = useMemo(
-    () => outcomes(model.history.values(), to - ms, to, BUCKETS),
-    [model, model.versions.history, to, ms],
+    () => outcomes(model.history.values(), to - ms, to, buckets),
+    [model, model.versions.history, to, ms, buckets],
   )
   const trips = useMemo(
-    () => roundTrips(model.roundTrips, to - ms, to, BUCKETS),
-    [model, model.versions.roundTrips, to, ms],
+    () => roundTrips(model.roundTrips, to - ms, to, buckets),
+    [model, model.versions.roundTrips, to, ms, buckets],
   )
   const dialData = useMemo((): uPlot.AlignedData => {
     const times = dials.times.map((at) => (at + step / 2) / 1000)

@@ -17,7 +17,8 @@ import { Replication } from './replication'
 import { Routes } from './routes'
 import { Slots } from './slots'
 import { applyTheme, onSystemTheme, storedTheme, type Theme } from './theme'
-import { type Span, Timeline } from './timeline'
+import { Timeline } from './timeline'
+import { type Span, spanFor } from './timeline-layout'
 
 const NOTICE_MS = 8_000
 /** A dial takes a moment: somebody who clicked must see that something goes on. */
@@ -39,7 +40,7 @@ export function Root({
   const [colours, changeColours] = useReducer((n: number) => n + 1, 0)
   const [question, setQuestion] = useState<Question | null>(null)
   const [notices, setNotices] = useState<readonly Notice[]>([])
-  const [span, setSpan] = useState<Span>('sixHours')
+  const [chosenSpan, setSpan] = useState<Span | null>(null)
   const returnTo = useRef<Element | null>(null)
   const nextNotice = useRef(1)
 
@@ -113,6 +114,8 @@ export function Root({
     },
   }
 
+  const { hello } = model
+  const span = chosenSpan ?? spanFor(hello === null ? 0 : app.now - hello.historySince)
   return (
     <AppContext.Provider value={app}>
       <a class="skip" href="#main">

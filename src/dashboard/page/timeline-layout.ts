@@ -47,6 +47,24 @@ export interface TimelineFrame {
   readonly rowsMax: number
 }
 
+const MINUTE = 60_000
+const HOUR = 60 * MINUTE
+
+/** What the timeline and the plots may show, the shortest first; `bucketMs`: of the plots, a divisor of `ms`. */
+export const SPANS = {
+  quarter: { text: '15 min', ms: 15 * MINUTE, bucketMs: 20_000, words: 'the last 15 minutes' },
+  hour: { text: '1 h', ms: HOUR, bucketMs: MINUTE, words: 'the last hour' },
+  sixHours: { text: '6 h', ms: 6 * HOUR, bucketMs: 10 * MINUTE, words: 'the last six hours' },
+  day: { text: '24 h', ms: 24 * HOUR, bucketMs: 30 * MINUTE, words: 'the last day' },
+} as const
+export type Span = keyof typeof SPANS
+export const SPAN_NAMES = Object.keys(SPANS) as readonly Span[]
+
+/** The shortest that holds a history of `ageMs`; else the longest there is. */
+export function spanFor(ageMs: number): Span {
+  return SPAN_NAMES.find((name) => SPANS[name].ms >= ageMs) ?? 'day'
+}
+
 const BAR_MIN = 3
 /** Closer than this they are one. */
 const MARK_GAP = 7

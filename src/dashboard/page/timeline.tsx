@@ -5,17 +5,19 @@ import { useMemo, useRef, useState } from 'preact/hooks'
 import { useApp } from './app'
 import { clockTime, count, duration } from './format'
 import { Choice, Section, Text, Tip, useWidth } from './parts'
-import { type Bar, layoutTimeline, type Mark, type Shown, type TimelineRow } from './timeline-layout'
+import {
+  type Bar,
+  layoutTimeline,
+  type Mark,
+  type Shown,
+  SPAN_NAMES,
+  SPANS,
+  type Span,
+  type TimelineRow,
+} from './timeline-layout'
 import { causeWords, endWords, entrySentence, nameIn } from './words'
 
-const HOUR = 3_600_000
-export const SPANS = [
-  { value: 'hour', text: '1 h', ms: HOUR, words: 'the last hour' },
-  { value: 'sixHours', text: '6 h', ms: 6 * HOUR, words: 'the last six hours' },
-  { value: 'day', text: '24 h', ms: 24 * HOUR, words: 'the last day' },
-] as const
-export type Span = (typeof SPANS)[number]['value']
-
+const SPAN_OPTIONS = SPAN_NAMES.map((value) => ({ value, text: SPANS[value].text }))
 export const ROW_HEIGHT = 22
 const AXIS_HEIGHT = 20
 const ROWS_SHOWN = 14
@@ -39,7 +41,7 @@ export function Timeline({ span, onSpan }: { span: Span; onSpan: (span: Span) =>
   const box = useRef<HTMLDivElement>(null)
   const width = useWidth(box)
   const labelWidth = width < 520 ? 92 : 150
-  const { ms } = SPANS.find((each) => each.value === span) as (typeof SPANS)[number]
+  const { ms } = SPANS[span]
   const plotWidth = Math.max(0, width - labelWidth)
   // To the pixel: between two of them nothing moves.
   const to = plotWidth === 0 ? now : Math.ceil(now / (ms / plotWidth)) * (ms / plotWidth)
@@ -62,7 +64,7 @@ export function Timeline({ span, onSpan }: { span: Span; onSpan: (span: Span) =>
           <button type="button" class="quiet" aria-pressed={isTable} onClick={() => setTable(!isTable)}>
             As a table
           </button>
-          <Choice label="Span of the timeline" value={span} options={SPANS} onChange={onSpan} />
+          <Choice label="Span of the timeline" value={span} options={SPAN_OPTIONS} onChange={onSpan} />
         </div>
       }
     >
