@@ -2,6 +2,7 @@
  * What the page may ask for: read strictly, as it comes from a browser, and done through the public API of the manager, which
  * checks addresses, ids and numbers itself. Nothing is done unless the whole of it was understood.
  */
+import { parseAddress } from '../core/address'
 import { ConnectionManagerError, errorInfo, InvalidArgumentError } from '../core/errors'
 import type { Explanation } from '../core/selectors'
 import type { Priority } from '../core/types'
@@ -46,7 +47,7 @@ const ACTIONS: { readonly [A in Act['action']]: Readonly<Record<string, Field>> 
     priority: { is: (value) => PRIORITIES.includes(value), expected: 'HIGH, MEDIUM, LOW, BANNED or AUTO' },
   },
   setLongTerm: { target: TARGET, isLongTerm: FLAG },
-  addRoute: { address: TARGET },
+  addRoute: { address: TARGET, peer: { ...TARGET, isOptional: true } },
   removeRoute: { address: TARGET },
   setMax: { max: { is: isMax, expected: 'an object of numbers such as {"net": 3}' } },
   start: {},
@@ -83,6 +84,17 @@ export function readAct(value: unknown): Act {
   return fields as unknown as Act
 }
 
+/** What was added for one peer must not turn up at another: whoever pasted the wrong line would look for it in vain. */
+function assertOf(peer: string, address: string): void {
+  const other = parseAddress(address).find((route) => route.peer !== peer)
+  if (other)
+    throw new ConnectionManagerError(
+      'OtherPeerError',
+      'ERR_OTHER_PEER',
+      `that is an address of another peer, ${other.peer}: nothing was added`,
+    )
+}
+
 /** Does it. Throws what the manager throws. Bans come from the user, so that no module lifts them. */
 async function perform({ peer, connections, initialSync }: ManagerApi, act: Act): Promise<unknown> {
   switch (act.action) {
@@ -97,6 +109,7 @@ async function perform({ peer, connections, initialSync }: ManagerApi, act: Act)
     case 'setLongTerm':
       return peer.setLongTerm({ address: act.target, isLongTerm: act.isLongTerm })
     case 'addRoute':
+      if (act.peer !== undefined) assertOf(act.peer, act.address)
       return peer.addRoute({ address: act.address })
     case 'removeRoute':
       return peer.removeRoute({ address: act.address })

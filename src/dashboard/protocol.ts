@@ -139,7 +139,8 @@ export type Act =
   | { readonly action: 'disconnect'; readonly target: string }
   | { readonly action: 'setPriority'; readonly target: string; readonly priority: Priority | 'AUTO' }
   | { readonly action: 'setLongTerm'; readonly target: string; readonly isLongTerm: boolean }
-  | { readonly action: 'addRoute'; readonly address: string }
+  /** With `peer`: an address of anybody else is refused. */
+  | { readonly action: 'addRoute'; readonly address: string; readonly peer?: FeedId }
   | { readonly action: 'removeRoute'; readonly address: string }
   | { readonly action: 'setMax'; readonly max: { readonly [type: string]: number } }
   | { readonly action: 'start' }

@@ -36,6 +36,8 @@ const ACTS: readonly [json: string, outcome: string][] = [
   ['{"action":"setLongTerm","target":"x","isLongTerm":false}', UNDERSTOOD],
   ['{"action":"setLongTerm","target":"x"}', INVALID],
   ['{"action":"addRoute","address":"x"}', UNDERSTOOD],
+  ['{"action":"addRoute","address":"x","peer":"y"}', UNDERSTOOD],
+  ['{"action":"addRoute","address":"x","peer":null}', INVALID],
   ['{"action":"removeRoute","address":["x"]}', INVALID],
   ['{"action":"setMax","max":{"net":3}}', UNDERSTOOD],
   ['{"action":"setMax","max":{}}', INVALID],
@@ -75,6 +77,8 @@ test('what the manager refuses is an answer with its code', async (t) => {
     [{ action: 'connect', target: 'nonsense' }, 'ERR_INVALID_ADDRESS'],
     [{ action: 'connect', target: alice.id }, 'ERR_NO_ROUTE'],
     [{ action: 'addRoute', address: 'net:' }, 'ERR_INVALID_ADDRESS'],
+    [{ action: 'addRoute', address: 'net:', peer: bob.id }, 'ERR_INVALID_ADDRESS'],
+    [{ action: 'addRoute', address: alice.address, peer: bob.id }, 'ERR_OTHER_PEER'],
     [{ action: 'setMax', max: { 'a b': 1 } }, INVALID],
     [{ action: 'setMax', max: { net: -1 } }, INVALID],
     [JSON.parse('{"action":"setMax","max":{"__proto__":3}}'), INVALID],
@@ -84,6 +88,8 @@ test('what the manager refuses is an answer with its code', async (t) => {
     const got = await answer(act)
     t.equal(got.ok ? 'done' : got.error.code, code, JSON.stringify(act))
   }
+  t.equal(manager.peer.get(alice.id), null, 'an address of somebody else is not added')
+  t.deepEqual(await answer({ action: 'addRoute', address: bob.address, peer: bob.id }), { ok: true, result: true })
   t.deepEqual(await answer({ action: 'setPriority', target: alice.id, priority: 'BANNED' }), { ok: true, result: true })
   t.equal(manager.peer.get(alice.id)?.prioritisedBy, 'user', 'a ban is the word of the user')
   t.equal(

@@ -68,8 +68,8 @@ test('on real sbots each button does what it says', async (t) => {
     await page.click('dialog button.danger')
   }
   const add = async (stack: Stack): Promise<void> => {
-    await page.fill('.add-route input', stack.address)
-    await page.click('.add-route button')
+    await page.fill('#routes .add-route input', stack.address)
+    await page.click('#routes .add-route button')
   }
   const deed = (name: string): Promise<void> => page.click(`.details button:text-is("${name}")`)
 
@@ -142,6 +142,16 @@ test('on real sbots each button does what it says', async (t) => {
     await slots.locator('button').click()
     await until(() => isUp(bob, alice), 'with a slot bob again')
     await openDetails(page, 'bob')
+    const addToBob = async (address: string): Promise<void> => {
+      await page.fill('.details .add-route input', address)
+      await page.click('.details .add-route button')
+    }
+    await addToBob(carol.address)
+    await page.waitForSelector(`.notice.is-failed:has-text("${carol.id}")`)
+    t.equal(api(alice).peer.get(carol.id)?.routes.length ?? 0, 0, "an address of carol's is not added for bob")
+    await page.click('.notice.is-failed button')
+    await addToBob(bob.address.replace('127.0.0.1', 'bob.example.com'))
+    await until(() => api(alice).peer.get(bob.id)?.routes.length === 2, 'one of his own is')
 
     await follow(alice, bob.id)
     for (let n = 0; n < 3; n++) await publish(bob, { type: 'post', text: `${n}` })

@@ -22,12 +22,14 @@ import {
   causeWords,
   endWords,
   entrySentence,
+  findingMessage,
   findingPlace,
   findingRemedy,
   headline,
   layerWords,
   peerSentence,
   peerState,
+  reasonWords,
   remedyFor,
   sentence,
 } from '../../src/dashboard/page/words'
@@ -310,6 +312,13 @@ test('words of the core in plain English, others as they came', (t) => {
   t.ok(remedyFor(explanation({ reason: 'typeDisabled', remedy: 'x' }))?.includes('slot'), 'in words of the page')
   t.equal(remedyFor(explanation({ reason: null, remedy: 'x' })), 'x', 'else as the core says it')
   t.equal(remedyFor(explanation({ connected: true, remedy: 'x' })), null, 'who is connected needs none')
+  const idle = peerRow(alice)
+  t.equal(
+    reasonWords(idle, explanation({ reason: 'off', message: 'connections.start() has not been called' }), NOW),
+    'the manager is off',
+    'so is the reason',
+  )
+  t.equal(reasonWords(idle, explanation({ reason: 'backoff', message: '3 failed dials' }), NOW), '3 failed dials')
   const nameOf = (): string => 'the pub'
   t.equal(layerWords('transport:onion', nameOf), 'everything over onion')
   t.equal(layerWords(`portal:${alice}`, nameOf), 'the room the pub')
@@ -343,6 +352,17 @@ test('words of the core in plain English, others as they came', (t) => {
   t.end()
 })
 
+/** These name no call of a program, and say more than the page could: which layer is down, and by how much a clock is off. */
+const IN_WORDS_OF_THE_CORE = [
+  'linkDown',
+  'resolverDown',
+  'transportDown',
+  'transportMissing',
+  'clockSetBack',
+  'clockWrong',
+  'inboundFull',
+]
+
 test('findings are mended where the page can', (t) => {
   const finding = (code: string): Finding => ({
     code,
@@ -352,11 +372,34 @@ test('findings are mended where the page can', (t) => {
     since: null,
     peers: [],
   })
-  for (const code of FINDING_CODES) {
-    const remedy = findingRemedy(finding(code)) ?? ''
-    if (findingPlace(finding(code)) !== null) t.notEqual(remedy, 'y()', `${code}: no call of a program beside a button`)
-    t.notOk(remedy !== 'y()' && /\(\)|\w\.\w/.test(remedy), `${code}: ${remedy}`)
-  }
+  t.deepEqual(
+    FINDING_CODES.filter((code) => findingRemedy(finding(code)) === 'y()'),
+    IN_WORDS_OF_THE_CORE,
+    'all others are in words of the page',
+  )
+  for (const code of FINDING_CODES)
+    for (const peers of [[], [alice], [alice, bob]]) {
+      const remedy = findingRemedy({ ...finding(code), peers }) ?? ''
+      if (findingPlace({ ...finding(code), peers }) !== null)
+        t.notEqual(remedy, 'y()', `${code}: no call of a program beside a button`)
+      t.notOk(remedy !== 'y()' && /\(\)|\w\.\w|\b(HIGH|LOW)\b/.test(remedy), `${code}: ${remedy}`)
+    }
+  const failing = { ...finding('friendsFailing'), message: '1 HIGH peer cannot be reached', peers: [alice] }
+  t.match(findingRemedy(failing) ?? '', /^Open it .* add its new address/, 'of one')
+  t.match(findingRemedy({ ...failing, peers: [alice, bob] }) ?? '', /^Open each /, 'of several')
+  t.equal(findingPlace(failing), 'peer', 'who is the only one is opened from there')
+  t.equal(findingPlace({ ...failing, peers: [alice, bob] }), null)
+  t.equal(findingMessage(failing, tableOf(peerRow(alice, { hops: 1 }))), '1 followed peer cannot be reached')
+  t.equal(
+    findingMessage(failing, tableOf(peerRow(alice, { hops: 2 }))),
+    '1 peer of high priority cannot be reached',
+    'somebody else may be HIGH by hand',
+  )
+  t.equal(
+    findingMessage({ ...failing, message: '2 HIGH peers', peers: [alice, bob] }, tableOf(peerRow(alice, { hops: 1 }))),
+    '2 peers of high priority',
+    'nor is a peer followed of whom nothing is known',
+  )
   t.equal(findingPlace(finding('off')), 'start')
   t.equal(findingRemedy(finding('clockWrong')), 'y()', 'else what the core says')
   t.equal(findingRemedy(finding('toString')), 'y()')
@@ -424,6 +467,12 @@ test('what cuts something is asked first, and says what it cuts', (t) => {
     actions.syncStop(),
   ])
     t.equal(deed.confirmation, null, deed.act.action)
+  t.deepEqual(actions.addRoute('net:a').act, { action: 'addRoute', address: 'net:a' })
+  t.deepEqual(
+    actions.addRoute('net:a', connected).act,
+    { action: 'addRoute', address: 'net:a', peer: alice },
+    'for a peer: of nobody else',
+  )
   t.deepEqual(actions.connect(connected, route).act, { action: 'connect', target: 'net:a' })
   t.deepEqual(actions.unban(connected).act, { action: 'setPriority', target: alice, priority: 'AUTO' })
   t.deepEqual(actions.syncStart(status, connected).act, { action: 'syncStart', target: alice })

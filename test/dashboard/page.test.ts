@@ -102,6 +102,10 @@ else {
       await word.click()
       await page.waitForSelector('.details')
       t.ok((await page.textContent('.details h2'))?.startsWith(name), 'and opens its details')
+      await page.click('.finding button:text-is("Add an address")')
+      t.equal(await page.textContent('.details h2'), 'dave', 'a finding leads to the peer that it names')
+      t.ok(await page.evaluate('document.activeElement.matches(".details .add-route input")'), 'where it is mended')
+      t.match((await page.textContent('.findings')) ?? '', /1 followed peer has not been connected/)
       t.deepEqual(complaints, [], 'no error, no violation of the content security policy')
       t.deepEqual(strangers, [], 'no request goes elsewhere')
     })
@@ -309,7 +313,27 @@ else {
         () => page.locator('.route-list li').first().locator('button:text-is("Connect by this")').click(),
         null,
       )
+      const another = `net:moved.example.com:8008~shs:${fakeKey(3)}`
+      const addInDetails = async (address: string): Promise<void> => {
+        await page.fill('.details .add-route input', address)
+        await page.click('.details .add-route button')
+      }
+      await expectAct({ action: 'addRoute', address: another, peer: dave.id }, () => addInDetails(another), null)
+      server.answer({ ok: true, result: false })
+      await expectAct({ action: 'addRoute', address: another, peer: dave.id }, () => addInDetails(another), null)
+      await page.waitForSelector('.notice.is-done :text("known already")')
+      t.pass('what was known is not said to be added')
+      server.answer({ ok: false, error: { code: 'ERR_OTHER_PEER', message: 'that is an address of another peer' } })
+      await addInDetails('net:other')
+      await page.click('.notice.is-failed:has-text("of another peer") button')
+      t.equal(await page.inputValue('.details .add-route input'), 'net:other', 'what was refused can be mended')
+      server.answer(undefined)
+      const posted = server.acts.length
+      await page.fill('.details .add-route input', '  ')
+      await page.click('.details .add-route button')
       await open(page, banned.id)
+      t.equal(server.acts.length, posted, 'nothing is not posted')
+      t.equal(await page.inputValue('.details .add-route input'), '', 'nor is it offered to the next peer')
       await expectAct({ action: 'setPriority', target: banned.id, priority: 'AUTO' }, inDetails('Unban'), null)
       await page.click('.details-head button')
 
@@ -332,12 +356,12 @@ else {
       await expectAct(
         { action: 'addRoute', address: added },
         async () => {
-          await page.fill('.add-route input', `  ${added} `)
-          await page.click('.add-route button')
+          await page.fill('#routes .add-route input', `  ${added} `)
+          await page.click('#routes .add-route button')
         },
         null,
       )
-      t.equal(await page.inputValue('.add-route input'), '', 'what was added is no longer in the field')
+      t.equal(await page.inputValue('#routes .add-route input'), '', 'what was added is no longer in the field')
       await expectAct(
         { action: 'syncStart' },
         () => page.click('button:text-is("Start an initial sync")'),

@@ -258,20 +258,20 @@ export function makeWorld({ now, peers: size = 140, seed = 7 }: WorldOptions): W
     status,
     findings: [
       {
-        code: 'friendsAway',
-        severity: 'warning',
-        message: '1 followed peer has not been connected for more than 7 days',
-        remedy: 'peer.explain says why, for each; ask them for an address that works',
-        since: now - 9 * DAY,
-        peers: [dead.id],
-      },
-      {
         code: 'transportDown',
         severity: 'warning',
         message: `every onion dial fails: most likely Tor does not run (12 routes); it is tried again on ${new Date(now + 2 * MINUTE).toISOString()}`,
         remedy: 'start Tor: its SOCKS proxy is looked for at 127.0.0.1, port 9050 (or 9150, the one of Tor Browser)',
         since: now - 25 * MINUTE,
         peers: [],
+      },
+      {
+        code: 'friendsAway',
+        severity: 'info',
+        message: '1 HIGH peer has not been connected for more than 7 d',
+        remedy: 'peer.explain says why, for each; ask them for an address that works',
+        since: now - 9 * DAY,
+        peers: [dead.id],
       },
     ],
     sync: { phase: 'off', peer: null, have: null, want: null, rate: null, etaMs: null },

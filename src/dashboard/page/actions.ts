@@ -11,6 +11,8 @@ export interface Deed {
   readonly act: Act
   /** Said when it has worked. */
   readonly done: string
+  /** Said where the answer is that nothing had to be done. */
+  readonly alreadyDone?: string
   /** Null where nothing is cut. */
   readonly confirmation: Confirmation | null
 }
@@ -101,10 +103,12 @@ export function setLongTerm(peer: PeerRow, isLongTerm: boolean): Deed {
   }
 }
 
-export function addRoute(address: string): Deed {
+/** With a peer: an address of anybody else is refused. */
+export function addRoute(address: string, peer: PeerRow | null = null): Deed {
   return {
-    act: { action: 'addRoute', address },
-    done: `Added ${shortAddress(address)}.`,
+    act: peer === null ? { action: 'addRoute', address } : { action: 'addRoute', address, peer: peer.id },
+    done: `Added ${shortAddress(address)}${peer === null ? '' : ` to ${peerName(peer)}`}.`,
+    alreadyDone: `Nothing new in ${shortAddress(address)}: it is known already, or it is our own address.`,
     confirmation: null,
   }
 }

@@ -16,8 +16,10 @@ export interface App {
   readonly now: number
   readonly explainer: Explainer
   readonly selected: FeedId | null
-  /** Opens the details of a peer; null closes them. */
-  select(id: FeedId | null): void
+  /** Opens the details of a peer, where an address is added if that is what somebody came for; null closes them. */
+  select(id: FeedId | null, part?: 'address'): void
+  /** Grows each time when somebody came for an address. */
+  readonly addressWanted: number
   readonly theme: Theme
   setTheme(theme: Theme): void
   /** Grows when the colours change, so that what is on a canvas is drawn again. */

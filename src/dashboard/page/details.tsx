@@ -1,4 +1,5 @@
 /** One peer: what it is to us, why it is connected or not, what can be done about it. */
+import type { RefObject } from 'preact'
 import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks'
 
 import type { Priority } from '../../core/types'
@@ -6,6 +7,7 @@ import type { PeerRow, RouteRow } from '../protocol'
 import { ban, connect, hangUp, prioritise, removeRoute, setLongTerm, syncStart, unban } from './actions'
 import { useApp } from './app'
 import { ago, ahead, clean, clockTime, count, milliseconds, peerName, plural } from './format'
+import { AddRoute } from './now'
 import { StateMark, Text } from './parts'
 import type { Shown } from './timeline-layout'
 import {
@@ -25,13 +27,17 @@ const PRIORITIES: readonly (Exclude<Priority, 'BANNED'> | 'AUTO')[] = ['AUTO', '
 
 export function Details() {
   const app = useApp()
-  const { model, selected, now } = app
+  const { model, selected, now, addressWanted } = app
   const heading = useRef<HTMLHeadingElement>(null)
+  const field = useRef<HTMLInputElement>(null)
+  const answered = useRef(addressWanted)
   const peer = selected === null ? undefined : model.peers.get(selected)
   // Before it is painted, so that the next key is for the details.
   useLayoutEffect(() => {
-    if (selected !== null) heading.current?.focus({ preventScroll: true })
-  }, [selected])
+    if (answered.current !== addressWanted && field.current !== null) field.current.focus()
+    else if (selected !== null) heading.current?.focus({ preventScroll: true })
+    answered.current = addressWanted
+  }, [selected, addressWanted])
   useEffect(() => {
     app.explainer.want('details', selected === null ? [] : [selected])
   }, [selected])
@@ -55,7 +61,7 @@ export function Details() {
       </div>
       <div class="details-body">
         <OwnId id={selected} />
-        {peer ? <Known peer={peer} now={now} /> : <p>This peer is not in the table any more.</p>}
+        {peer ? <Known peer={peer} now={now} field={field} /> : <p>This peer is not in the table any more.</p>}
       </div>
     </aside>
   )
@@ -83,7 +89,7 @@ function OwnId({ id }: { id: string }) {
   )
 }
 
-function Known({ peer, now }: { peer: PeerRow; now: number }) {
+function Known({ peer, now, field }: { peer: PeerRow; now: number; field: RefObject<HTMLInputElement | null> }) {
   const app = useApp()
   const { model } = app
   const { status } = model
@@ -226,6 +232,7 @@ function Known({ peer, now }: { peer: PeerRow; now: number }) {
           return <RouteItem key={route.address} peer={peer} route={route} reason={found?.message ?? null} now={now} />
         })}
       </ul>
+      <AddRoute peer={peer} field={field} />
 
       <h3>Lately</h3>
       {history.length === 0 && <p class="faint">Neither a connection nor a dial in the history.</p>}

@@ -1,12 +1,16 @@
 /** The first screen: am I connected, to whom, and if not, why and what to do. */
 
-import { useState } from 'preact/hooks'
+import type { RefObject } from 'preact'
+import { useEffect, useState } from 'preact/hooks'
+
 import type { Finding } from '../../core/diagnosis'
+import type { FeedId } from '../../core/types'
+import type { PeerRow } from '../protocol'
 import { addRoute, start, stop, syncStop } from './actions'
 import { useApp } from './app'
-import { ahead, count, duration, plural } from './format'
+import { ahead, count, duration, peerName, plural } from './format'
 import { PeerButton, Text } from './parts'
-import { findingPlace, findingRemedy, headline, layerWords, nameIn, sentence } from './words'
+import { findingMessage, findingPlace, findingRemedy, headline, layerWords, nameIn, sentence } from './words'
 
 export function Now() {
   const app = useApp()
@@ -70,6 +74,7 @@ function Findings() {
   const [isAll, setAll] = useState(false)
   const ordered = [...model.findings].sort((a, b) => SEVERITIES.indexOf(a.severity) - SEVERITIES.indexOf(b.severity))
   const shown = isAll ? ordered : ordered.slice(0, FINDINGS_SHOWN)
+  const [first] = ordered
   return (
     <div class="findings" id="findings">
       <h3 class="hidden">Findings</h3>
@@ -77,7 +82,7 @@ function Findings() {
       <p class="hidden" role="status">
         {ordered.length === 0
           ? 'Nothing is wrong.'
-          : `${plural(ordered.length, 'finding')}. ${sentence(ordered[0]?.message ?? '', now)}`}
+          : `${plural(ordered.length, 'finding')}. ${first ? sentence(findingMessage(first, model.peers), now) : ''}`}
       </p>
       {ordered.length === 0 && <p class="finding-none faint">Nothing is found to be wrong.</p>}
       <ul>
@@ -113,14 +118,22 @@ function FindingDeed({ finding }: { finding: Finding }) {
     case 'slots':
       return <a href="#slots">To the slots</a>
     case 'routes':
-      return <a href="#routes">Add an address</a>
+      return <a href="#routes">{finding.code === 'tableFull' ? 'To the routes' : 'Add an address'}</a>
+    case 'replication':
+      return <a href="#replication">To the replication</a>
+    case 'peer':
+      return (
+        <button type="button" class="small" onClick={() => app.select(finding.peers[0] as FeedId, 'address')}>
+          Add an address
+        </button>
+      )
     case null:
       return null
   }
 }
 
 function FindingItem({ finding }: { finding: Finding }) {
-  const { now } = useApp()
+  const { model, now } = useApp()
   const remedy = findingRemedy(finding)
   const severity = Object.prototype.hasOwnProperty.call(SEVERITY_WORDS, finding.severity) ? finding.severity : 'info'
   return (
@@ -128,7 +141,7 @@ function FindingItem({ finding }: { finding: Finding }) {
       <span class="finding-word">{SEVERITY_WORDS[severity]}</span>
       <div class="finding-text">
         <p>
-          <Text value={sentence(finding.message, now)} max={500} />
+          <Text value={sentence(findingMessage(finding, model.peers), now)} max={500} />
           {finding.since !== null && <span class="faint"> Since {duration(now - finding.since)}.</span>}
         </p>
         {remedy !== null && (
@@ -212,20 +225,37 @@ function Environment() {
   )
 }
 
-/** For an address that somebody was given: the way in where nothing is known. */
-export function AddRoute() {
+/** For an address that somebody was given: the way in where nothing is known. With a peer: for another address of it. */
+export function AddRoute({
+  peer = null,
+  field,
+}: {
+  peer?: PeerRow | null
+  field?: RefObject<HTMLInputElement | null> | undefined
+}) {
   const app = useApp()
   const [address, setAddress] = useState('')
+  // What was entered for one peer is not offered to the next.
+  useEffect(() => setAddress(''), [peer?.id])
   const submit = async (event: Event): Promise<void> => {
     event.preventDefault()
     const entered = address.trim()
-    if (entered !== '' && (await app.perform(addRoute(entered)))) setAddress('')
+    if (entered !== '' && (await app.perform(addRoute(entered, peer)))) setAddress('')
   }
   return (
     <form class="add-route" onSubmit={(event) => void submit(event)}>
       <label>
-        <span>Add an address</span>
+        <span>
+          {peer === null ? (
+            'Add an address'
+          ) : (
+            <>
+              Add {peer.routes.length > 0 ? 'another' : 'an'} address of <bdi>{peerName(peer)}</bdi>
+            </>
+          )}
+        </span>
         <input
+          ref={field ?? null}
           type="text"
           name="address"
           value={address}

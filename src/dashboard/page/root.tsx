@@ -41,6 +41,7 @@ export function Root({
   const [question, setQuestion] = useState<Question | null>(null)
   const [notices, setNotices] = useState<readonly Notice[]>([])
   const [chosenSpan, setSpan] = useState<Span | null>(null)
+  const [addressWanted, wantAddress] = useReducer((n: number) => n + 1, 0)
   const returnTo = useRef<Element | null>(null)
   const nextNotice = useRef(1)
 
@@ -85,9 +86,11 @@ export function Root({
     now: live.now(),
     explainer,
     selected,
-    select: (id) => {
+    addressWanted,
+    select: (id, part) => {
       if (id !== null && selected === null) returnTo.current = document.activeElement
       setSelected(id)
+      if (part === 'address') wantAddress(undefined)
       if (id === null && returnTo.current instanceof HTMLElement) returnTo.current.focus({ preventScroll: true })
       if (id === null && returnTo.current instanceof SVGElement) returnTo.current.focus({ preventScroll: true })
     },
@@ -107,7 +110,7 @@ export function Root({
       const answer = await act(deed.act)
       clearTimeout(timer)
       if (working !== null) dismiss(working)
-      if (answer.ok) tell('done', deed.done)
+      if (answer.ok) tell('done', (answer.result === false ? deed.alreadyDone : undefined) ?? deed.done)
       else tell('failed', `${answer.error.message} (${answer.error.code})`)
       explainer.invalidate()
       return answer.ok

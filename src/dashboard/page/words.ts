@@ -66,8 +66,17 @@ export function remedyFor(explanation: Explanation): string | null {
   return (explanation.reason === null ? null : wordOf(REMEDIES, explanation.reason)) ?? explanation.remedy
 }
 
-/** What to do about a finding, by its code, where the core's words name the calls of a program. */
-const FINDING_REMEDIES = {
+const AWAY = [
+  'Open it to see why; ask for an address that works, and add it there.',
+  'Open each to see why; ask for an address that works, and add it there.',
+] as const
+const FAILING = [
+  'Open it to see when it is tried again; add its new address if it has moved.',
+  'Open each to see when it is tried again; add its new address if it has moved.',
+] as const
+
+/** What to do about a finding, by its code, where the core's words name the calls of a program: of one peer, and of several. */
+const FINDING_REMEDIES: { readonly [code: string]: string | readonly [one: string, several: string] } = {
   off: 'Start it: then who is known is dialed.',
   initialSync: 'It ends by itself when it has caught up; stop it, and everybody else has their turn again.',
   nothingKnown:
@@ -80,20 +89,38 @@ const FINDING_REMEDIES = {
   slotsHeldByLongTerm: 'Give this class more slots, or let some of these peers take their turn as others do.',
   longTermOverSlots: 'Give this class more slots.',
   onlyStrangers: 'Use an invite, follow somebody, or add the address of somebody whom you know.',
+  nothingTransferred: 'See below whether anything replicates, and whether ssb-ebt is on the stack.',
   bannedButWanted: 'Unban these peers, or no longer keep them up for good.',
-  wantedWithoutRoute: 'Add an address of each.',
-  longTermAway: 'Open each to see why; ask them for an address that works.',
-  friendsAway: 'Open each to see why; ask them for an address that works.',
+  wantedWithoutRoute: ['Add an address of it.', 'Add an address of each.'],
+  longTermAway: AWAY,
+  friendsAway: AWAY,
+  longTermFailing: FAILING,
+  friendsFailing: FAILING,
   roomsDown: 'The room has to come back first; open it to see why it is not connected.',
   hostsDown: 'They have to come back first. Add the new address of one that has moved.',
+  tableFull: 'Remove routes that are dead, or raise maxRoutes in the configuration.',
 }
 
 export function findingRemedy(finding: Finding): string | null {
-  return wordOf(FINDING_REMEDIES, finding.code) ?? finding.remedy
+  const { code } = finding
+  const found = Object.prototype.hasOwnProperty.call(FINDING_REMEDIES, code) ? FINDING_REMEDIES[code] : undefined
+  if (found === undefined || typeof found === 'string') return found ?? finding.remedy
+  return finding.peers.length === 1 ? found[0] : found[1]
 }
 
-/** Where on this page it is done. */
-export function findingPlace(finding: Finding): 'start' | 'stopSync' | 'slots' | 'routes' | null {
+/** What is the case, without the core's names for priorities. */
+export function findingMessage(finding: Finding, peers: ReadonlyMap<string, PeerRow>): string {
+  // Most are HIGH as we follow them; who was made so by hand, or by a module, need not be followed.
+  const areFollowed = finding.peers.length > 0 && finding.peers.every((id) => peers.get(id)?.hops === 1)
+  return finding.message
+    .replace(/\bHIGH (peers?)\b/, areFollowed ? 'followed $1' : '$1 of high priority')
+    .replace(/\bthe worst LOW ones\b/, 'the worst ones of low priority')
+}
+
+/** Where on this page it is done; `peer`: in the details of the only one that it names. */
+export function findingPlace(
+  finding: Finding,
+): 'start' | 'stopSync' | 'slots' | 'routes' | 'replication' | 'peer' | null {
   switch (finding.code) {
     case 'off':
       return 'start'
@@ -105,9 +132,17 @@ export function findingPlace(finding: Finding): 'start' | 'stopSync' | 'slots' |
       return 'slots'
     case 'nothingKnown':
     case 'onlyStrangers':
-    case 'wantedWithoutRoute':
     case 'allRoutesDead':
+    case 'tableFull':
       return 'routes'
+    case 'nothingTransferred':
+      return 'replication'
+    case 'wantedWithoutRoute':
+    case 'longTermAway':
+    case 'friendsAway':
+    case 'longTermFailing':
+    case 'friendsFailing':
+      return finding.peers.length === 1 ? 'peer' : null
     default:
       return null
   }
@@ -136,12 +171,20 @@ export function sentence(text: string, now: EpochMs): string {
   return /[.!?…]$/.test(begun) ? begun : `${begun}.`
 }
 
+/** Where the core's words name a call of a program. */
+const REASONS = {
+  off: 'the manager is off',
+  manualOnly: 'this route is only dialed by hand',
+  typeDisabled: 'its class has no slots',
+}
+
 /** Why a peer is not connected; for one that is, for how long, as the core says it by the clock of the world. */
 export function reasonWords(peer: PeerRow, explanation: Explanation, now: EpochMs): string {
   const { status, direction, since } = peer.connection
   if (status === 'connected' && explanation.connected)
     return `connected for ${duration(now - (since ?? now))}, ${direction === 'inbound' ? 'it called us' : 'we dialed'}`
-  return localTimes(clean(explanation.message, 500), now)
+  const { reason } = explanation
+  return (reason === null ? null : wordOf(REASONS, reason)) ?? localTimes(clean(explanation.message, 500), now)
 }
 
 /** The key of a layer (core/types.ts, Layer) in words: `transport:onion` is `everything over onion`. */
