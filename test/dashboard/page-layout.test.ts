@@ -1,7 +1,14 @@
 /** Where things stand on the map and the timeline, the figures of the plots, and when reasons are asked for. */
 import test = require('tape')
 
-import { BATCH_MAX, createExplainer, EVERY_MS, type Explainer, MAX_AGE_MS } from '../../src/dashboard/page/explainer'
+import {
+  AWAITED_EVERY_MS,
+  BATCH_MAX,
+  createExplainer,
+  EVERY_MS,
+  type Explainer,
+  MAX_AGE_MS,
+} from '../../src/dashboard/page/explainer'
 import { outcomes, outcomesSentence, roundTrips, roundTripsSentence } from '../../src/dashboard/page/figures'
 import { best, classOf, layoutMap, type MapFrame, neighbour, RINGS, ringOf } from '../../src/dashboard/page/map-layout'
 import { layoutTimeline, type Shown, SPAN_NAMES, SPANS, spanFor } from '../../src/dashboard/page/timeline-layout'
@@ -279,6 +286,7 @@ function makeExplainer(): {
     changed: () => {},
     ask: (targets) => {
       asked.push({ at: now, targets })
+      if (targets.includes('lost')) return Promise.resolve(null)
       const answer: ExplainAnswer = targets.map((target) => explanation({ reason: 'off', message: target }))
       return Promise.resolve(answer)
     },
@@ -341,6 +349,34 @@ test('reasons are asked for what is in sight, in batches, no more than every two
     many.every((target) => explainer.get(target)),
     'all have come in the end',
   )
+  t.end()
+})
+
+test('what somebody waits for is asked for at once, and before all else', async (t) => {
+  const { explainer, asked, pass } = makeExplainer()
+  const many = Array.from({ length: 250 }, (_, i) => `many ${i}`)
+  explainer.want('table', many)
+  await pass(200)
+  t.equal(asked.length, 1)
+  explainer.want('details', ['alice'], true)
+  await pass(AWAITED_EVERY_MS)
+  t.equal(asked.length, 2, 'long before its turn')
+  t.equal(asked[1]?.targets[0], 'alice')
+  t.equal(explainer.get('alice')?.message, 'alice')
+  for (let i = 0; i < 20; i++) {
+    explainer.want('details', [`peer ${i}`], true)
+    await pass(50)
+  }
+  const gaps = asked.slice(1).map((each, i) => each.at - (asked[i]?.at ?? 0))
+  t.ok(Math.min(...gaps) >= AWAITED_EVERY_MS, `who goes through many does not flood: ${gaps}`)
+  explainer.want('table', [])
+  explainer.want('details', [], true)
+  const before = asked.length
+  await pass(MAX_AGE_MS * 2)
+  t.equal(asked.length, before, 'nothing is in sight any more')
+  explainer.want('details', ['lost'], true)
+  await pass(10_000)
+  t.ok(asked.length - before <= 1 + 10_000 / EVERY_MS, 'an answer that does not come is not asked for in haste')
   t.end()
 })
 

@@ -39,7 +39,7 @@ export function Details() {
     answered.current = addressWanted
   }, [selected, addressWanted])
   useEffect(() => {
-    app.explainer.want('details', selected === null ? [] : [selected])
+    app.explainer.want('details', selected === null ? [] : [selected], true)
   }, [selected])
   if (selected === null) return null
   return (

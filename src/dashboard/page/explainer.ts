@@ -1,6 +1,6 @@
 /**
- * Keeps the reasons of what is in sight, and asks for those it lacks: in batches, never more often than every two seconds,
- * and never for what nobody sees. No DOM, and its clock and timer are given, so that it can be tested.
+ * Keeps the reasons of what is in sight, and asks for those it lacks: in batches, never more often than every two seconds
+ * (sooner for what somebody waits for), and never for what nobody sees. No DOM, and its clock and timer are given, so that it can be tested.
  */
 import type { Explanation } from '../../core/selectors'
 import type { ExplainAnswer } from '../protocol'
@@ -14,8 +14,11 @@ export interface ExplainerParts {
 }
 
 export interface Explainer {
-  /** What `asker` (a part of the page) has in sight now, in the place of what it had. */
-  want(asker: string, targets: readonly string[]): void
+  /**
+   * What `asker` (a part of the page) has in sight now, in the place of what it had. `isAwaited`: somebody asked for just
+   * these, and reads "Asking why …" until the first answer comes.
+   */
+  want(asker: string, targets: readonly string[], isAwaited?: boolean): void
   /** Undefined: not known yet; null: the server knows no such target. */
   get(target: string): Explanation | null | undefined
   /** The state has changed: what is known may not hold any more. */
@@ -26,6 +29,8 @@ export interface Explainer {
 
 export const BATCH_MAX = 100
 export const EVERY_MS = 2_000
+/** Whoever goes through one peer after the other asks no more often than this. */
+export const AWAITED_EVERY_MS = 300
 /** Reasons end by themselves: they are asked for again after this, without any event. */
 export const MAX_AGE_MS = 20_000
 /** Scrolling on, one sees rows that are gone again in a moment. */
@@ -34,6 +39,8 @@ const KEPT_MAX = 2_000
 
 export function createExplainer(parts: ExplainerParts): Explainer {
   const wanted = new Map<string, readonly string[]>()
+  /** Waited for, and never asked for so far: an answer that does not come is not asked for in haste again. */
+  let awaited = new Set<string>()
   const known = new Map<string, { at: number; explanation: Explanation | null }>()
   let staleAt = Number.NEGATIVE_INFINITY
   let askedAt = Number.NEGATIVE_INFINITY
@@ -44,7 +51,7 @@ export function createExplainer(parts: ExplainerParts): Explainer {
 
   const due = (): string[] => {
     const now = parts.now()
-    const found = new Set<string>()
+    const found = new Set<string>(awaited)
     for (const targets of wanted.values())
       for (const target of targets) {
         const entry = known.get(target)
@@ -56,6 +63,7 @@ export function createExplainer(parts: ExplainerParts): Explainer {
   const ask = async (): Promise<void> => {
     const targets = due()
     if (targets.length === 0 || isPaused || isAsking) return
+    for (const target of targets) awaited.delete(target)
     isAsking = true
     askedAt = parts.now()
     const at = askedAt
@@ -79,7 +87,8 @@ export function createExplainer(parts: ExplainerParts): Explainer {
     if (isPaused || isAsking) return
     const now = parts.now()
     let at: number
-    if (due().length > 0) at = Math.max(now + SETTLE_MS, askedAt + EVERY_MS)
+    if (awaited.size > 0) at = Math.max(now, askedAt + AWAITED_EVERY_MS)
+    else if (due().length > 0) at = Math.max(now + SETTLE_MS, askedAt + EVERY_MS)
     else {
       let oldest = Number.POSITIVE_INFINITY
       for (const targets of wanted.values())
@@ -99,9 +108,10 @@ export function createExplainer(parts: ExplainerParts): Explainer {
   }
 
   return {
-    want: (asker, targets) => {
+    want: (asker, targets, isAwaited = false) => {
       const before = wanted.get(asker)
       if (before && before.length === targets.length && before.every((each, i) => each === targets[i])) return
+      if (isAwaited) awaited = new Set(targets.filter((target) => !known.has(target)))
       if (targets.length === 0) wanted.delete(asker)
       else wanted.set(asker, targets)
       schedule()

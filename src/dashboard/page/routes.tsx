@@ -6,7 +6,7 @@ import { useApp } from './app'
 import { ago, ahead, clean, count, peerName, plural, shortId } from './format'
 import { AddRoute } from './now'
 import { PeerFlags, Section, StateMark, Text, useWidth } from './parts'
-import { type Column, classesOf, FILTERS, type Filter, type Line, type Query, select, windowOf } from './query'
+import { type Column, classesOf, FILTERS, type Filter, type Line, linesOf, type Query, select, windowOf } from './query'
 import { reasonWords, STATE_WORDS } from './words'
 
 const ROW_HEIGHT = 34
@@ -317,7 +317,7 @@ function RouteRowView(props: {
   // What a row says is always the latest; only its place may be a moment old.
   const peer = app.model.peers.get(props.line.peer.id) ?? props.line.peer
   const route = peer.routes.find((each) => each.address === props.line.key) ?? props.line.route
-  const { state } = props.line
+  const { state } = linesOf(peer).find((each) => each.key === props.line.key) ?? props.line
   const explanation = app.explainer.get(props.line.key)
   const name = peerName(peer)
   return (
