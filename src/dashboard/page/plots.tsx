@@ -27,8 +27,9 @@ export function Plots({ span }: { span: Span }) {
   )
   const dialData = useMemo((): uPlot.AlignedData => {
     const times = dials.times.map((at) => (at + step / 2) / 1000)
-    // Drawn over each other: all dials behind, those that succeeded before them.
-    return [times, dials.succeeded.map((n, i) => n + (dials.failed[i] as number)), [...dials.succeeded]]
+    // Drawn over each other: all dials behind, those that succeeded before them. A bar of no height would be a dash.
+    const drawn = (n: number): number | null => (n === 0 ? null : n)
+    return [times, dials.succeeded.map((n, i) => drawn(n + (dials.failed[i] as number))), dials.succeeded.map(drawn)]
   }, [dials, step])
   const tripData = useMemo(
     (): uPlot.AlignedData => [trips.times.map((at) => at / 1000), [...trips.high], [...trips.median]],
