@@ -50,6 +50,7 @@ else {
       await before(watched.page)
       await watched.page.goto(server.url)
       await watched.page.waitForSelector('.live.is-live')
+      await watched.page.waitForSelector('.grid-row')
       await run({ ...watched, server, world })
     } finally {
       await watched.context.close()

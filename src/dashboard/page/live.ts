@@ -126,7 +126,8 @@ export function startLive(parts: LiveParts): Live {
           live.phase = { name: 'live' }
         }
         parts.onEvent(name)
-        live.redraw()
+        // Until all of it is there nothing of a new stream is shown.
+        if (live.store.incoming === null) live.redraw()
       })
     opened.onerror = () => {
       if (opened !== source) return

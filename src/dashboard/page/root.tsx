@@ -16,6 +16,7 @@ import { Plots } from './plots'
 import { Replication } from './replication'
 import { Routes } from './routes'
 import { Slots } from './slots'
+import type { Model } from './store'
 import { applyTheme, onSystemTheme, storedTheme, type Theme } from './theme'
 import { Timeline } from './timeline'
 import { type Span, spanFor } from './timeline-layout'
@@ -51,6 +52,14 @@ export function Root({
   }, [])
 
   const model = live.store.current
+  // What is out of sight when a page opens, or a whole new table has come, follows in a task of its own: of 10 000 routes
+  // neither then takes long enough to be felt.
+  const [below, setBelow] = useState<Model | null>(null)
+  useEffect(() => {
+    const timer = setTimeout(() => setBelow(model))
+    return () => clearTimeout(timer)
+  }, [model])
+
   const connected =
     model.status === null
       ? 0
@@ -135,10 +144,14 @@ export function Root({
             <PeerMap />
             <Slots />
           </div>
-          <Timeline span={span} onSpan={setSpan} />
-          <Plots span={span} />
-          <Replication />
-          <Routes />
+          {below !== null && (
+            <AppContext.Provider value={below === model ? app : { ...app, model: below }}>
+              <Timeline span={span} onSpan={setSpan} />
+              <Plots span={span} />
+              <Replication />
+              <Routes />
+            </AppContext.Provider>
+          )}
           <footer class="faint">
             sbot-connection-manager {model.hello?.version ?? ''} · served by your own sbot, nothing is loaded from
             elsewhere
