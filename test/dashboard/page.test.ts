@@ -25,9 +25,13 @@ if (missing !== null)
 else {
   let browser: Browser
   let bundle: Bundle
+  /** To open one takes a good part of what a short test does. */
+  let shared: Watched
 
   test('setup', async (t) => {
     ;[browser, bundle] = await Promise.all([openBrowser(), bundlePage()])
+    shared = await openPage(browser, 'about:')
+    shared.page.setDefaultTimeout(LIMIT_MS)
     t.ok(bundle.js.length > 10_000 && bundle.css.length > 1_000, 'the page is bundled as it is now')
   })
 
@@ -36,24 +40,26 @@ else {
     readonly world: World
   }
 
-  /** A server with a world, a page that shows it, and the end of both. */
+  /** A server with a world, a page that shows it, and the end of both. The page is a new one where it has options. */
   async function scene(
     run: (scene: Scene) => Promise<void>,
     world = makeWorld({ now: Date.now(), peers: 60 }),
-    options: Parameters<typeof openPage>[2] = {},
+    options: Parameters<typeof openPage>[2] | null = null,
     before: (page: Page) => Promise<void> = async () => {},
   ): Promise<void> {
     const server = await servePage(world, bundle)
-    const watched = await openPage(browser, server.url, options)
+    const watched = options === null ? shared : await openPage(browser, server.url, options)
     watched.page.setDefaultTimeout(LIMIT_MS)
     try {
+      await watched.clear(server.url)
       await before(watched.page)
       await watched.page.goto(server.url)
       await watched.page.waitForSelector('.live.is-live')
       await watched.page.waitForSelector('.grid-row')
       await run({ ...watched, server, world })
     } finally {
-      await watched.context.close()
+      if (options === null) await watched.clear('about:')
+      else await watched.context.close()
       await server.close()
     }
   }
@@ -180,6 +186,7 @@ else {
       t.pass('the end of the sbot is noticed')
       await page.waitForSelector('.live.is-live')
       server.cut(403)
+      await page.click('.lost button')
       await page.waitForSelector('.lost :text("no longer let in")')
       t.pass('so is the end of the session')
     })
@@ -581,7 +588,7 @@ else {
               },
             })),
           )
-          await new Promise((resolve) => setTimeout(resolve, 10))
+          await new Promise((resolve) => setTimeout(resolve, 5))
         }
         const up = connectedIn(world).length
         await until(
@@ -796,35 +803,39 @@ else {
   })(4.5)`
 
   test('text can be read in both themes, and the choice stays', async (t) => {
-    await scene(async ({ page, server, world, complaints }) => {
-      server.send('findings', [
-        ...world.findings,
-        { code: 'x', severity: 'error', message: 'x', remedy: 'y', since: 1, peers: [fakeId(1)] },
-      ])
-      await open(page, 'dave')
-      await page.click('button:text-is("24 h")')
-      const background = (): Promise<unknown> => page.evaluate('getComputedStyle(document.body).backgroundColor')
-      const light = await background()
-      const readable = async (theme: string): Promise<void> => {
-        const { bad, looked } = (await page.evaluate(CONTRAST)) as { bad: string[]; looked: number }
-        t.ok(looked > 200, `${looked} texts were looked at`)
-        t.deepEqual(bad, [], `each has 4.5:1 in the ${theme} theme`)
-      }
-      await readable('light')
-      await page.emulateMedia({ colorScheme: 'dark' })
-      const dark = await background()
-      t.notEqual(dark, light, 'dark where the system is')
-      await readable('dark')
-      await page.click('button.theme')
-      t.equal(await background(), light, 'light where the reader says so')
-      await page.click('button.theme')
-      await page.emulateMedia({ colorScheme: 'light' })
-      t.equal(await background(), dark, 'dark too')
-      await page.reload()
-      await page.waitForSelector('.live.is-live')
-      t.equal(await background(), dark, 'and it stays')
-      t.deepEqual(complaints, [])
-    })
+    await scene(
+      async ({ page, server, world, complaints }) => {
+        server.send('findings', [
+          ...world.findings,
+          { code: 'x', severity: 'error', message: 'x', remedy: 'y', since: 1, peers: [fakeId(1)] },
+        ])
+        await open(page, 'dave')
+        await page.click('button:text-is("24 h")')
+        const background = (): Promise<unknown> => page.evaluate('getComputedStyle(document.body).backgroundColor')
+        const light = await background()
+        const readable = async (theme: string): Promise<void> => {
+          const { bad, looked } = (await page.evaluate(CONTRAST)) as { bad: string[]; looked: number }
+          t.ok(looked > 200, `${looked} texts were looked at`)
+          t.deepEqual(bad, [], `each has 4.5:1 in the ${theme} theme`)
+        }
+        await readable('light')
+        await page.emulateMedia({ colorScheme: 'dark' })
+        const dark = await background()
+        t.notEqual(dark, light, 'dark where the system is')
+        await readable('dark')
+        await page.click('button.theme')
+        t.equal(await background(), light, 'light where the reader says so')
+        await page.click('button.theme')
+        await page.emulateMedia({ colorScheme: 'light' })
+        t.equal(await background(), dark, 'dark too')
+        await page.reload()
+        await page.waitForSelector('.live.is-live')
+        t.equal(await background(), dark, 'and it stays')
+        t.deepEqual(complaints, [])
+      },
+      undefined,
+      { colorScheme: 'light' },
+    )
   })
 
   test('on a small screen nothing is wider than it', async (t) => {
