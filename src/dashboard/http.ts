@@ -28,6 +28,8 @@ const MAX_ACT_BYTES = 8_192
 /** A hundred long addresses. */
 const MAX_EXPLAIN_BYTES = 65_536
 const MAX_URL = 2_048
+/** The figures of 100 000 routes take 100 ms to count: at most this part of the time, however often they are asked for. */
+const METRICS_SHARE = 1 / 20
 
 const POLICY =
   "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; " +
@@ -242,12 +244,22 @@ export function startServer(options: ServerOptions): Promise<DashboardServer> {
     authorization !== undefined &&
     isSameSecret(authorization, `Bearer ${settings.metricsToken}`)
 
+  let counted: { readonly text: string | null; readonly at: number; readonly tookMs: number } | null = null
+  const figures = (): string | null => {
+    const startedAt = clock.now()
+    const ageMs = counted === null ? 0 : startedAt - counted.at
+    if (counted !== null && ageMs >= 0 && ageMs < counted.tookMs / METRICS_SHARE) return counted.text
+    const text = metrics()
+    counted = { text, at: clock.now(), tookMs: clock.now() - startedAt }
+    return text
+  }
+
   const serveMetrics = (req: IncomingMessage, res: ServerResponse): void => {
     if (req.method !== 'GET' && req.method !== 'HEAD') {
       drain(req, res)
       return refuse(res, 405, 'ERR_METHOD', 'not by this method')
     }
-    const text = metrics()
+    const text = figures()
     if (text === null) return refuse(res, 404, 'ERR_NOT_FOUND', 'this version of the manager has no figures')
     send(res, 200, 'text/plain; version=0.0.4; charset=utf-8', text)
   }

@@ -150,6 +150,31 @@ test('who sends nonsense and does not hang up holds no place for long', async (t
   await server.close()
 })
 
+test('figures that take long to count are not counted anew for each who asks', async (t) => {
+  let now = 1_767_225_600_000
+  let count = 0
+  const server = await serve({
+    settings: { host: '127.0.0.1', port: 0, metricsToken: 'a-token-for-the-scraper' },
+    clock: { ...systemClock, now: () => now },
+    metrics: () => {
+      now += 100
+      return `${++count}`
+    },
+  })
+  const ask = async (): Promise<string> => {
+    const headers = { Authorization: 'Bearer a-token-for-the-scraper' }
+    return (await request(server.port, { path: '/metrics', headers })).body
+  }
+  t.equal(await ask(), '1')
+  now += 1_999
+  t.equal(await ask(), '1', 'those of a moment ago')
+  now += 1
+  t.equal(await ask(), '2', 'a twentieth of the time')
+  now -= 3_600_000
+  t.equal(await ask(), '3', 'whatever the clock does')
+  await server.close()
+})
+
 test('start and stop in haste: the last word counts, and nothing is left behind', async (t) => {
   const stack = await bootStack({
     version: 8,
