@@ -319,6 +319,11 @@ test('words of the core in plain English, others as they came', (t) => {
     'so is the reason',
   )
   t.equal(reasonWords(idle, explanation({ reason: 'backoff', message: '3 failed dials' }), NOW), '3 failed dials')
+  const up = peerRow(alice, {
+    connection: { status: 'connected', direction: 'inbound', address: null, since: NOW, rtt: null, skew: null },
+  })
+  t.equal(reasonWords(up, explanation({ reason: 'off' }), NOW), 'connected for 0 s, it called us', 'the row is newer')
+  t.equal(reasonWords(idle, explanation({ connected: true, message: 'connected' }), NOW), '…', 'either way')
   const nameOf = (): string => 'the pub'
   t.equal(layerWords('transport:onion', nameOf), 'everything over onion')
   t.equal(layerWords(`portal:${alice}`, nameOf), 'the room the pub')

@@ -277,6 +277,15 @@ else {
         await until(() => server.acts.length > before, `${act.action} is posted`)
         t.deepEqual(server.acts[before], act, act.action)
         await page.locator('.notice.is-done').last().waitFor()
+        if (act.action === 'connect' && act.target === dave.id)
+          t.equal(
+            await page.evaluate(`(() => {
+              const { left, top, height } = document.querySelector('.notice.is-done p').getBoundingClientRect()
+              return document.elementFromPoint(left + 2, top + height / 2).closest('.notice')
+            })()`),
+            null,
+            'what goes by itself lets the pointer through',
+          )
       }
       const inDetails = (text: string) => () => page.click(`.details button:text-is("${text}")`)
 

@@ -178,11 +178,15 @@ const REASONS = {
   typeDisabled: 'its class has no slots',
 }
 
-/** Why a peer is not connected; for one that is, for how long, as the core says it by the clock of the world. */
+/**
+ * Why a peer is not connected; for one that is, for how long, as the core says it by the clock of the world. The explanation
+ * may be older than the row: where they differ on whether it is connected, the row counts.
+ */
 export function reasonWords(peer: PeerRow, explanation: Explanation, now: EpochMs): string {
   const { status, direction, since } = peer.connection
-  if (status === 'connected' && explanation.connected)
+  if (status === 'connected')
     return `connected for ${duration(now - (since ?? now))}, ${direction === 'inbound' ? 'it called us' : 'we dialed'}`
+  if (explanation.connected) return '…'
   const { reason } = explanation
   return (reason === null ? null : wordOf(REASONS, reason)) ?? localTimes(clean(explanation.message, 500), now)
 }
