@@ -14,6 +14,7 @@ import { type ConnectionManager, createManager } from '../manager'
 import { isolated } from '../shell/calls'
 import { startPersistence } from '../shell/persistence'
 import { createGossip, type Gossip, hookStatus, startLog } from './gossip'
+import { keepOneStream } from './one-stream'
 import { openPing, type PingableRpc, pingTimeout, probePing } from './ping'
 import { watchReplication } from './replication'
 import { type Rpc, readSettings, type Sbot, type Settings } from './sbot'
@@ -248,11 +249,14 @@ function trackConnections(
     unsubscribe()
     for (const { timer } of expected.values()) internal.clock.clearTimeout(timer)
   })
+  const streams = keepOneStream({ sbot, manager, clock: internal.clock })
+  onClose(streams.stop)
   const onRpc = (rpc: Rpc, isClient: boolean): void => {
     if (internal.isClosed()) return
     const id = parseFeedId(rpc.id)
     if (id === null || id === sbot.id) return
     if (isClient && internal.isGuestOf(id)) return
+    streams.opened(id, rpc)
     if (isClient) {
       const adopt = (): void => {
         if (rpc.closed || internal.isClosed()) return
