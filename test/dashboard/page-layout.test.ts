@@ -10,7 +10,17 @@ import {
   MAX_AGE_MS,
 } from '../../src/dashboard/page/explainer'
 import { outcomes, outcomesSentence, roundTrips, roundTripsSentence } from '../../src/dashboard/page/figures'
-import { best, classOf, layoutMap, type MapFrame, neighbour, RINGS, ringOf } from '../../src/dashboard/page/map-layout'
+import { peerName } from '../../src/dashboard/page/format'
+import {
+  best,
+  classOf,
+  layoutMap,
+  type MapFrame,
+  neighbour,
+  RINGS,
+  ringOf,
+  ringWordY,
+} from '../../src/dashboard/page/map-layout'
 import { layoutTimeline, type Shown, SPAN_NAMES, SPANS, spanFor } from '../../src/dashboard/page/timeline-layout'
 import type { ExplainAnswer, PeerRow } from '../../src/dashboard/protocol'
 import { explanation, fakeId, makeWorld, peerRow, routeRow } from '../support/page-world'
@@ -59,7 +69,27 @@ test('on the map the fresh stand near, each in the sector of its class', (t) => 
 })
 
 test('labels on the map cover neither each other nor a peer', (t) => {
-  const { nodes } = layoutMap(new Map(makeWorld({ now: NOW }).peers.map((peer) => [peer.id, peer])), FRAME)
+  const peers = new Map(makeWorld({ now: NOW }).peers.map((peer) => [peer.id, peer]))
+  for (const radius of [FRAME.radius, 139]) {
+    const small = layoutMap(peers, { ...FRAME, nodesMax: 120, radius, labelOf: peerName }).nodes
+    const crossed = small.filter((node) => {
+      const near = node.radius + 6
+      const width = Math.min(18, peerName(node.peer).length) * 6
+      const left = node.label === 'right' ? node.x + near : node.x - near - width
+      return (
+        node.label !== null &&
+        left < 12 &&
+        left + width > -12 &&
+        RINGS.some((_, ring) => Math.abs(ringWordY(ring, radius) - node.y) < 10)
+      )
+    })
+    t.deepEqual(
+      crossed.map(({ peer }) => peer.name),
+      [],
+      'nor the words of a ring',
+    )
+  }
+  const { nodes } = layoutMap(peers, FRAME)
   const labelled = nodes.filter((node) => node.label !== null)
   t.ok(labelled.length > 4, `${labelled.length} labels`)
   for (const node of labelled) {

@@ -25,13 +25,9 @@ if (missing !== null)
 else {
   let browser: Browser
   let bundle: Bundle
-  /** To open one takes a good part of what a short test does. */
-  let shared: Watched
 
   test('setup', async (t) => {
     ;[browser, bundle] = await Promise.all([openBrowser(), bundlePage()])
-    shared = await openPage(browser, 'about:')
-    shared.page.setDefaultTimeout(LIMIT_MS)
     t.ok(bundle.js.length > 10_000 && bundle.css.length > 1_000, 'the page is bundled as it is now')
   })
 
@@ -40,28 +36,47 @@ else {
     readonly world: World
   }
 
-  /** A server with a world, a page that shows it, and the end of both. The page is a new one where it has options. */
+  async function prepare(
+    world: World,
+    options: Parameters<typeof openPage>[2] = {},
+    before: (page: Page) => Promise<void> = async () => {},
+  ): Promise<Scene> {
+    const server = await servePage(world, bundle)
+    const watched = await openPage(browser, server.url, options)
+    watched.page.setDefaultTimeout(LIMIT_MS)
+    await before(watched.page)
+    await watched.page.goto(server.url)
+    await watched.page.waitForSelector('.live.is-live')
+    await watched.page.waitForSelector('.grid-row')
+    return { ...watched, server, world }
+  }
+
+  /** A server with a world, a page that shows it, and the end of both. */
   async function scene(
     run: (scene: Scene) => Promise<void>,
-    world = makeWorld({ now: Date.now(), peers: 60 }),
-    options: Parameters<typeof openPage>[2] | null = null,
-    before: (page: Page) => Promise<void> = async () => {},
+    world?: World,
+    options?: Parameters<typeof openPage>[2],
+    before?: (page: Page) => Promise<void>,
   ): Promise<void> {
-    const server = await servePage(world, bundle)
-    const watched = options === null ? shared : await openPage(browser, server.url, options)
-    watched.page.setDefaultTimeout(LIMIT_MS)
+    const isUsual = world === undefined && options === undefined
+    const opened = await (isUsual ? usual() : prepare(world ?? makeUsual(), options, before))
     try {
-      await watched.clear(server.url)
-      await before(watched.page)
-      await watched.page.goto(server.url)
-      await watched.page.waitForSelector('.live.is-live')
-      await watched.page.waitForSelector('.grid-row')
-      await run({ ...watched, server, world })
+      await run(opened)
     } finally {
-      if (options === null) await watched.clear('about:')
-      else await watched.context.close()
-      await server.close()
+      await opened.context.close()
+      await opened.server.close()
     }
+  }
+
+  const makeUsual = (): World => makeWorld({ now: Date.now(), peers: 60 })
+  let next: Promise<Scene> | null = null
+  /** The next one is opened while a test has this one: that takes a good part of what a short test does. */
+  function usual(): Promise<Scene> {
+    const mine = next ?? prepare(makeUsual())
+    next = prepare(makeUsual())
+    // Whoever takes it hears of what went wrong.
+    next.catch(() => {})
+    return mine
   }
 
   const until = (condition: () => unknown, message: string): Promise<unknown> =>
@@ -869,7 +884,9 @@ else {
   })
 
   test('teardown', async (t) => {
+    const last = await next?.catch(() => null)
     await browser.close()
+    await last?.server.close()
     t.end()
   })
 }

@@ -33,8 +33,6 @@ export interface Watched {
   readonly complaints: readonly string[]
   /** Requests that went anywhere but to `origin`. */
   readonly strangers: readonly string[]
-  /** Leaves whatever is shown, and forgets what was kept: for a page that shows one origin after the other. */
-  readonly clear: (origin: string) => Promise<void>
 }
 
 /** A page of its own that keeps what the browser complains of. */
@@ -50,7 +48,6 @@ export async function openPage(
     ...options,
   })
   const page = await context.newPage()
-  let own = origin
   const complaints: string[] = []
   const strangers: string[] = []
   page.on('console', (message) => {
@@ -59,14 +56,7 @@ export async function openPage(
   page.on('pageerror', (error) => complaints.push(`thrown: ${error.message}`))
   page.on('request', (request) => {
     const url = request.url()
-    if (!url.startsWith(own) && !url.startsWith('data:')) strangers.push(url)
+    if (!url.startsWith(origin) && !url.startsWith('data:')) strangers.push(url)
   })
-  const clear = async (next: string): Promise<void> => {
-    await page.mouse.move(0, 0)
-    await page.goto('about:blank')
-    own = next
-    complaints.length = 0
-    strangers.length = 0
-  }
-  return { context, page, complaints, strangers, clear }
+  return { context, page, complaints, strangers }
 }

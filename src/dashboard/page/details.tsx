@@ -118,7 +118,9 @@ function Known({ peer, now, field }: { peer: PeerRow; now: number; field: RefObj
           ) : (
             <>
               <Text value={sentence(reasonWords(peer, explanation, now), now)} max={500} />
-              {explanation.until !== null && <span> ({ahead(explanation.until, now)})</span>}
+              {explanation.until !== null && explanation.until > now && isIdle && (
+                <span> Tried again {ahead(explanation.until, now)}.</span>
+              )}
             </>
           )}
         </p>
@@ -282,7 +284,7 @@ function RouteItem(props: { peer: PeerRow; route: RouteRow; reason: string | nul
           )}
         </p>
       )}
-      {route.status === 'idle' && (
+      {route.status === 'idle' && peer.connection.status !== 'connected' && (
         <p>
           {/* Of the only route it stands above. */}
           {reason !== null && peer.routes.length > 1 && <Text value={sentence(reason, now)} />}

@@ -52,6 +52,14 @@ export const RINGS: readonly { readonly edge: number; readonly words: string }[]
   { edge: 0.88, words: 'longer ago' },
   { edge: 1, words: 'never' },
 ]
+const RING_LETTER_WIDTH = 5.5
+
+/** Where the words of a ring stand: the middle of their line, above ourselves. */
+export function ringWordY(ring: number, radius: number): number {
+  const inner = ring === 0 ? 0.24 : (RINGS[ring - 1]?.edge ?? 0)
+  return -((inner + (RINGS[ring]?.edge ?? 1)) / 2) * radius
+}
+
 const HOUR = 3_600_000
 const DAY = 24 * HOUR
 const CLASS_ORDER = ['local', 'net', 'wss', 'ws', 'tunnel', 'onion', 'rtc', 'bt', 'dht', 'unix']
@@ -246,6 +254,12 @@ function withLabels(nodes: readonly Omit<MapNode, 'label'>[], frame: MapFrame): 
   }))
   const middle = MIDDLE_RADIUS + 2
   taken.push({ left: -middle, right: middle, top: -middle, bottom: middle })
+  // These are drawn above the labels.
+  RINGS.forEach(({ words }, ring) => {
+    const half = (words.length * RING_LETTER_WIDTH) / 2
+    const y = ringWordY(ring, frame.radius)
+    taken.push({ left: -half, right: half, top: y - LABEL_HEIGHT / 2, bottom: y + LABEL_HEIGHT / 2 })
+  })
   const labels = new Map<FeedId, 'left' | 'right'>()
   const isWanted = (node: Omit<MapNode, 'label'>): boolean =>
     node.ring <= 1 || node.peer.isLongTerm || (node.peer.hops === 1 && node.peer.name !== null)

@@ -4,7 +4,7 @@ import { useMemo, useRef, useState } from 'preact/hooks'
 
 import { useApp } from './app'
 import { clean, count, peerName, plural } from './format'
-import { layoutMap, type MapNode, MIDDLE_RADIUS, neighbour, RINGS, type Way } from './map-layout'
+import { layoutMap, type MapNode, MIDDLE_RADIUS, neighbour, RINGS, ringWordY, type Way } from './map-layout'
 import { Section, StateMark, StateShape, Tip, useWidth } from './parts'
 import { type PeerState, peerSentence, STATE_WORDS } from './words'
 
@@ -146,19 +146,11 @@ export function PeerMap() {
             ))}
             {/* Above the nodes, or the names of the rings are lost among them. */}
             <g aria-hidden="true">
-              {RINGS.map((ring, i) => {
-                const inner = i === 0 ? 0.24 : (RINGS[i - 1]?.edge ?? 0)
-                return (
-                  <text
-                    key={ring.words}
-                    class="ring-word"
-                    text-anchor="middle"
-                    y={-((inner + ring.edge) / 2) * radius + 3}
-                  >
-                    {ring.words}
-                  </text>
-                )
-              })}
+              {RINGS.map((ring, i) => (
+                <text key={ring.words} class="ring-word" text-anchor="middle" y={ringWordY(i, radius) + 3}>
+                  {ring.words}
+                </text>
+              ))}
               {sectors.map((sector) => {
                 const angle = (sector.from + sector.to) / 2
                 const words = `${clean(sector.class, 12)} ${sector.connected > 0 ? `${count(sector.connected)}/` : ''}${count(sector.count)}`

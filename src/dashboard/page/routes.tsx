@@ -368,7 +368,7 @@ function RouteRowView(props: {
         )}
       </div>
       <div role="gridcell" class="c-next">
-        {route === null || state === 'connected' || state === 'banned'
+        {route === null || peer.connection.status === 'connected' || state === 'banned'
           ? '–'
           : explanation?.until
             ? ahead(explanation.until, now)

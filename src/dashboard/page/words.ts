@@ -52,7 +52,7 @@ const REMEDIES = {
   offline: 'Look after the network of this machine; all goes on by itself when it is back.',
   manualOnly: 'Nobody dials it by itself: connect by hand.',
   typeDisabled: 'Give its class a slot, or connect by hand: that needs none.',
-  backoff: 'It failed and is tried again later; connect by hand to try now.',
+  backoff: 'Connect by hand to try now; add another address of it if it has moved.',
   hostThrottled: 'Its host was dialed a moment ago; it is tried again by itself.',
   transportDown: 'Everything that goes this way fails at present; look after what carries it, e.g. Tor or the room.',
   slotsFull: 'Give its class more slots, hang up on another, or connect by hand: that needs none.',
