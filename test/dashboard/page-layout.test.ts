@@ -116,6 +116,19 @@ test('whoever is selected has a label, room or not', (t) => {
       .map((node) => node.peer.id)
   t.deepEqual(labelled(null), [])
   t.deepEqual(labelled(fakeId(7)), [fakeId(7)])
+  const world = new Map(makeWorld({ now: NOW }).peers.map((peer) => [peer.id, peer]))
+  const frame = { ...FRAME, labelOf: peerName }
+  const covering: string[] = []
+  for (const { peer, label } of layoutMap(world, frame).nodes) {
+    if (label === null) continue
+    const { nodes } = layoutMap(world, { ...frame, selected: peer.id })
+    const mine = nodes.find((node) => node.peer.id === peer.id) as (typeof nodes)[number]
+    const width = Math.min(18, peerName(peer).length) * 6
+    const left = mine.x + (mine.label === 'right' ? mine.radius + 6 : -mine.radius - 6 - width)
+    if (nodes.some(({ x, y }) => x > left && x < left + width && Math.abs(y - mine.y) < 6))
+      covering.push(peerName(peer))
+  }
+  t.deepEqual(covering, [], 'where there is room it covers nobody')
   t.end()
 })
 

@@ -425,7 +425,7 @@ function explanationOf(peer: PeerRow, target: string, now: number): Explanation 
     if (route.nextAttemptAt > now)
       return so(
         'backoff',
-        `${route.errorCount} failed dial${route.errorCount === 1 ? '' : 's'} in a row; it is tried again at ${new Date(route.nextAttemptAt).toISOString()}`,
+        `${route.errorCount} failed dial${route.errorCount === 1 ? '' : 's'} in a row`,
         route.nextAttemptAt,
       )
     return so('slotsFull', `all slots of ${route.class} are taken`)

@@ -272,16 +272,25 @@ function withLabels(nodes: readonly Omit<MapNode, 'label'>[], frame: MapFrame): 
   for (const node of inTurn) {
     const width = Math.min(18, frame.labelOf(node.peer).length) * LETTER_WIDTH
     const sides = node.x >= 0 ? (['right', 'left'] as const) : (['left', 'right'] as const)
-    for (const side of sides) {
-      const near = node.radius + 6
-      const left = side === 'right' ? node.x + near : node.x - near - width
-      const box = { left, right: left + width, top: node.y - LABEL_HEIGHT / 2, bottom: node.y + LABEL_HEIGHT / 2 }
-      if (box.left < -frame.radius * 1.12 || box.right > frame.radius * 1.12) continue
-      if (!isSelected(node) && taken.some((other) => overlap(box, other))) continue
-      taken.push(box)
-      labels.set(node.peer.id, side)
-      break
-    }
+    const near = node.radius + 6
+    const boxes = sides
+      .map((side) => {
+        const left = side === 'right' ? node.x + near : node.x - near - width
+        return {
+          side,
+          left,
+          right: left + width,
+          top: node.y - LABEL_HEIGHT / 2,
+          bottom: node.y + LABEL_HEIGHT / 2,
+        }
+      })
+      .filter((box) => box.left >= -frame.radius * 1.12 && box.right <= frame.radius * 1.12)
+    const free = boxes.find((box) => !taken.some((other) => overlap(box, other)))
+    // Whoever is selected is named, room or not.
+    const box = free ?? (isSelected(node) ? boxes[0] : undefined)
+    if (!box) continue
+    taken.push(box)
+    labels.set(node.peer.id, box.side)
   }
   return nodes.map((node) => ({ ...node, label: labels.get(node.peer.id) ?? null }))
 }
