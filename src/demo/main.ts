@@ -198,10 +198,16 @@ async function main(): Promise<number> {
   let isOver = false
   let interrupt: () => void = () => {}
   const interrupted = new Promise<void>((resolve) => {
-    interrupt = resolve
+    interrupt = () => {
+      isOver = true
+      resolve()
+    }
   })
   process.once('SIGINT', interrupt)
   process.once('SIGTERM', interrupt)
+
+  /** No longer than until somebody wants an end. */
+  const pause = (ms: number): Promise<unknown> => Promise.race([sleep(ms), interrupted])
 
   /** How many messages there are of each feed, as its owner counts them; carol keeps her count while she is away. */
   const published: Record<string, number> = {}
@@ -256,7 +262,7 @@ async function main(): Promise<number> {
 
   const publishing = async (): Promise<void> => {
     for (let n = 6; !isOver && Date.now() < endsAt - QUIET_MS; n++) {
-      await sleep(PUBLISH_EVERY_MS)
+      await pause(PUBLISH_EVERY_MS)
       const present = friends()
       const author = present[n % present.length]
       if (author && !isOver) await author.publish({ type: 'post', text: `${author.name} ${n}` }).catch(() => {})
@@ -267,7 +273,7 @@ async function main(): Promise<number> {
     const figure = figures[2]
     if (!figure) return
     while (!isOver && Date.now() + 4_000 + 3_000 < endsAt - QUIET_MS / 2) {
-      await sleep(4_000)
+      await pause(4_000)
       if (isOver || !figure.sbot) return
       const { path, port } = figure.sbot
       const leaving = figure.sbot
@@ -275,7 +281,7 @@ async function main(): Promise<number> {
       figure.sbot = null
       await leaving.close()
       say(`${stamp()} carol has gone`)
-      await sleep(3_000)
+      await pause(3_000)
       if (isOver) return
       figure.sbot = await bootSbot({ name: 'carol', shs, path, port })
       await figure.sbot.conn.start()
@@ -284,7 +290,7 @@ async function main(): Promise<number> {
       // has it, until there is more.
       for (const each of friends()) await each.publish({ type: 'post', text: `${each.name}: carol is back` })
       if (seconds !== null) return
-      await sleep(12_000)
+      await pause(12_000)
     }
   }
 
@@ -292,8 +298,8 @@ async function main(): Promise<number> {
   while (Date.now() < endsAt) {
     if (isTerminal) await draw()
     else if (page?.isUsed()) say(`live page, once more: ${await page.url()}`)
-    const stop = await Promise.race([sleep(Math.min(EVERY_MS, endsAt - Date.now())), interrupted.then(() => 'stop')])
-    if (stop === 'stop') break
+    await pause(Math.min(EVERY_MS, endsAt - Date.now()))
+    if (isOver) break
   }
   isOver = true
   await Promise.all(jobs)

@@ -25,11 +25,11 @@ function routeText(route: Manager.RouteView): string {
   return `${place}${used}${failed}`
 }
 
-function stateText(row: Row, now: number): string {
+function stateText(row: Row, now: number, isNarrow: boolean): string {
   const connection = row.peer?.connection
   if (!connection || connection.status === 'idle') return row.peer?.isBanned ? 'banned' : 'not connected'
   const since = connection.since === null ? '' : ` ${seconds(now - connection.since)}`
-  const rtt = connection.rtt ? `, ${Math.round(connection.rtt.mean)} ms` : ''
+  const rtt = connection.rtt && !isNarrow ? `, ${Math.round(connection.rtt.mean)} ms` : ''
   return `${connection.status} ${connection.direction === 'inbound' ? '←' : '→'}${since}${rtt}`
 }
 
@@ -51,7 +51,7 @@ function nextText(row: Row, now: number): string {
 export function render(rows: readonly Row[], status: Manager.Status, now: number, width = 120): string[] {
   const lines: string[] = []
   const isNarrow = width < NARROW
-  const widths = isNarrow ? [6, 23, 24] : [8, 26, 34]
+  const widths = isNarrow ? [6, 19, 24] : [8, 26, 34]
   const used = widths.reduce((sum, each) => sum + each + 1, 0)
   const why = Math.max(20, width - used - (isNarrow ? 0 : 12 + 9 + 2))
   const line = (...cells: string[]): string =>
@@ -67,7 +67,9 @@ export function render(rows: readonly Row[], status: Manager.Status, now: number
     const messages = row.messages ? `${row.messages.have}/${row.messages.all}` : ''
     const next = nextText(row, now)
     const whyNot = connected ? '' : isNarrow && next !== '' ? `${next}: ${message}` : message
-    lines.push(line(row.name, stateText(row, now), routes[0] ? textOf(routes[0]) : 'none', whyNot, next, messages))
+    lines.push(
+      line(row.name, stateText(row, now, isNarrow), routes[0] ? textOf(routes[0]) : 'none', whyNot, next, messages),
+    )
     for (const route of routes.slice(1)) lines.push(line('', '', textOf(route)))
   }
   const classes = Object.keys(status.classes)
