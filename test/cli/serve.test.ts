@@ -280,6 +280,13 @@ test('a pub and a client meet by an invite and replicate each other', async (t) 
     const third = run('serve', '--json', '--path', folder('third'), '--port', String(pubPort))
     t.deepEqual([third.status, JSON.parse(third.stderr).error.code], [1, 'ERR_PORT_IN_USE'])
     t.notOk(existsSync(folder('third')), 'nothing was made for it')
+    const pagePort = new URL(client.told.page ?? '').port
+    const fourth = run('serve', '--json', ...at(folder('fourth'), await findFreePort()), '--dashboard', pagePort)
+    const { code: ofPage, remedy } = (
+      JSON.parse(fourth.stderr.trim().split('\n').pop() ?? '') as { error: { code: string; remedy: string } }
+    ).error
+    t.deepEqual([fourth.status, ofPage], [1, 'ERR_LISTEN'], 'the port of the page is in use')
+    t.match(remedy, /--dashboard PORT/, 'in words of the command line')
 
     // ---- the end ----
     await Promise.all(open.splice(0).map((sbot) => sbot.close()))

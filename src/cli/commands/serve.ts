@@ -3,6 +3,7 @@
 import { InvalidArgumentError, Option } from 'commander'
 import { homedir } from 'os'
 
+import { errorInfo } from '../../core/errors'
 import type { ConnectionChange } from '../../manager'
 import type { Source } from '../../shell/live'
 import { type Cli, CliError, type Register } from '../cli'
@@ -42,7 +43,9 @@ export const registerServe: Register = (program, run) => {
     .option('--no-lan', 'neither found on the local network nor looking there')
     .addOption(new Option('--invite [uses]', 'prints an invite at the start').preset(1).argParser(usesOf))
     .addOption(
-      new Option('--dashboard [port]', 'the live page; prints its address').preset('default').argParser(pagePortOf),
+      new Option('--dashboard [port]', 'the live page, on port 8990 or this one; prints its address')
+        .preset('default')
+        .argParser(pagePortOf),
     )
     .addOption(new Option('--log-level <level>', 'what is printed').choices(LOG_LEVELS).default('notice'))
     .addHelpText(
@@ -91,7 +94,7 @@ function portOf(text: string): number {
 }
 
 function pagePortOf(text: string): number | 'default' {
-  return text === 'default' ? text : portOf(text)
+  return text === 'default' ? text : text === '0' ? 0 : portOf(text)
 }
 
 function usesOf(text: string | number): number {
@@ -153,7 +156,16 @@ async function serve(cli: Cli, given: Readonly<Record<string, unknown>>): Promis
     const invite = given.invite === undefined ? null : await makeInvite(sbot, given.invite as number)
     let page: string | null = null
     if (hasPage && sbot.dashboard) {
-      await sbot.dashboard.start()
+      await sbot.dashboard.start().catch((error: unknown) => {
+        const { code, message } = errorInfo(error)
+        if (code !== 'ERR_LISTEN') throw error
+        throw new CliError(
+          'ERR_LISTEN',
+          message.replace(/: set dashboard\.port.*$/, ''),
+          'Choose another port for the page: --dashboard PORT, or 0 for any that is free.',
+          EXIT.failed,
+        )
+      })
       page = await sbot.dashboard.url()
     }
     tell(cli, { sbot, path, config, invite, page, ask: askCommand(where, config) })
