@@ -10,6 +10,8 @@ import { classOf, duration, place, plural, shortId, timestamp, until } from '../
 
 /** Peers without a connection that are shown, unless all are asked for. */
 const IDLE_SHOWN = 20
+/** A narrower terminal shows no addresses. */
+const WHERE_COLUMNS = 100
 
 export const registerPeers: Register = (program, run) => {
   program
@@ -99,6 +101,8 @@ function stateOf(peer: PeerView): string {
 function columns({ out, clock }: Cli, names: ReadonlyMap<FeedId, string>): Column<Row>[] {
   const now = clock.now()
   const hasNames = names.size > 0
+  // What stands in the way says more than an address that is cut off, and both have no room.
+  const hasRoom = !out.isTerminal || out.columns >= WHERE_COLUMNS
   return [
     { title: 'PEER', text: ({ peer }) => (out.isTerminal ? shortId(peer.id) : peer.id) },
     ...(hasNames
@@ -119,7 +123,7 @@ function columns({ out, clock }: Cli, names: ReadonlyMap<FeedId, string>): Colum
       title: 'PRIORITY',
       text: ({ peer }) => (peer.isLongTerm ? `${peer.priority}, kept` : peer.priority),
     },
-    { title: 'WHERE', text: ({ peer }) => whereOf(peer), canShrink: true, minWidth: 12 },
+    ...(hasRoom ? [{ title: 'WHERE', text: ({ peer }: Row) => whereOf(peer), canShrink: true, minWidth: 12 }] : []),
     { title: 'WHY NOT', text: (row) => whyNot(row, now), canShrink: true, minWidth: 12 },
   ]
 }
