@@ -48,6 +48,23 @@ The sbot is found as ssb-client finds it: its folder is ~/.ssb, or ~/.NAME by
 --appname or the variable ssb_appname; its port and network key are those of the
 config there, its key is the file \`secret\`.`
 
+/** What is shown where no command is given: fits a small screen, unlike the whole help. */
+const BEGIN_HELP = `Usage: sbot-connections [options] <command>
+
+Watches and steers the connections of a running sbot: who is connected, who is
+not and why.
+
+Begin with:
+  sbot-connections doctor    what is wrong, and what to do about it
+  sbot-connections peers     who is connected, who is not and why
+  sbot-connections why PEER  all about one of them: an id, a name or an address
+  sbot-connections watch     everything on the whole screen, live
+  sbot-connections serve     a complete sbot, where none is running yet
+
+All commands and options: sbot-connections help
+One of them, with examples: sbot-connections help COMMAND
+`
+
 /** Runs one command line, without the name of the program in front. Resolves with the exit code; never rejects. */
 export async function run(argv: readonly string[], io: Io): Promise<number> {
   const isJson = hasFlag(argv, '--json')
@@ -58,11 +75,11 @@ export async function run(argv: readonly string[], io: Io): Promise<number> {
   })
   const program = createProgram(runner, out, io)
   try {
-    await program.parseAsync([...argv], { from: 'user' })
+    await program.parseAsync(withoutHelpFor(argv, program), { from: 'user' })
     return out.isReaderGone() ? 0 : exitCode
   } catch (error) {
     if (out.isReaderGone()) return 0
-    const { code, message, remedy, exitCode: failed } = toCliError(error, program)
+    const { code, message, remedy, exitCode: failed } = toCliError(error, program, argv)
     if (failed === 0 || code === 'ERR_INTERRUPTED') return failed
     if (isJson) io.stderr.write(`${cleanJson({ error: { code, message, remedy } })}\n`)
     else {
@@ -71,6 +88,19 @@ export async function run(argv: readonly string[], io: Io): Promise<number> {
     }
     return failed
   }
+}
+
+/** `help` for a command that does not exist is answered as that command would be: with what may be meant. */
+function withoutHelpFor(argv: readonly string[], program: Command): string[] {
+  const at = argv.indexOf('help')
+  const name = argv[at + 1]
+  const isHelp = at >= 0 && commandIn(argv.slice(0, at), program) === undefined && name !== undefined && name !== 'help'
+  const isUnknown = isHelp && !name.startsWith('-') && commandIn([name], program) === undefined
+  return argv.filter((_, i) => !isUnknown || i !== at)
+}
+
+function commandIn(argv: readonly string[], program: Command): string | undefined {
+  return argv.find((word) => program.commands.some((command) => command.name() === word))
 }
 
 /** Before parsing, as errors of the parser are to be in the right form too. */
@@ -121,7 +151,9 @@ export function createProgram(runner: Runner, out: ReturnType<typeof createOutpu
       getOutHasColors: () => out.hasColor,
       getErrHasColors: () => out.hasColor,
     })
-    .addHelpText('after', EXIT_HELP)
+    .addHelpText('after', ({ error }) => (error ? '' : EXIT_HELP))
+  const wholeHelp = program.helpInformation.bind(program)
+  program.helpInformation = (context) => (context?.error ? BEGIN_HELP : wholeHelp(context))
   for (const { title, commands } of GROUPS) {
     program.commandsGroup(title)
     for (const register of commands) register(program, runner)
@@ -144,7 +176,7 @@ function versionOf(): string {
   return (require('../../package.json') as { readonly version: string }).version
 }
 
-function toCliError(error: unknown, program: Command): CliError {
+function toCliError(error: unknown, program: Command, argv: readonly string[]): CliError {
   if (error instanceof CliError) return error
   if (error instanceof CommanderError) {
     if (error.exitCode === 0) return new CliError(error.code, error.message, null, 0)
@@ -155,10 +187,11 @@ function toCliError(error: unknown, program: Command): CliError {
       .join(' ')
       .trim()
       .replace(/^\((.*)\)$/, '$1')
+    const command = commandIn(argv, program)
     return new CliError(
       'ERR_USAGE',
       clean(message.replace(/^error: /, '')),
-      hint === '' ? 'See sbot-connections help.' : clean(hint),
+      hint === '' ? `See sbot-connections help${command === undefined ? '' : ` ${command}`}.` : clean(hint),
       EXIT.usage,
     )
   }

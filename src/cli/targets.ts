@@ -13,6 +13,7 @@ import { place, shortId } from './text'
 /** Shorter beginnings are too easily those of somebody else tomorrow. */
 const MIN_PREFIX = 6
 const MAX_CANDIDATES = 10
+const MAX_ALIKE = 3
 const MAX_NAME = 64
 
 /** All peers as they are now. */
@@ -52,6 +53,14 @@ export async function resolveTarget(sbot: RemoteSbot, given: string): Promise<st
   const found = await candidates(sbot, text)
   if (found.length === 1) return (found[0] as Candidate).id
   if (found.length > 1) throw ambiguous(given, found)
+  const alike = await namesLike(sbot, text)
+  if (alike.length > 0)
+    throw new CliError(
+      'ERR_UNKNOWN_PEER',
+      `no peer is called ${given}`,
+      `Did you mean ${alike.join(' or ')}?`,
+      EXIT.failed,
+    )
   if (text.replace(/^@/, '').length < MIN_PREFIX)
     throw new CliError(
       'ERR_UNKNOWN_PEER',
@@ -87,6 +96,15 @@ async function candidates(sbot: RemoteSbot, text: string): Promise<Candidate[]> 
     !text.startsWith('@') && names.get(id)?.toLowerCase() === text.toLowerCase()
   const isBegun = ({ id }: PeerView): boolean => key.length >= MIN_PREFIX && id.startsWith(`@${key}`)
   return peers.filter((peer) => isNamed(peer) || isBegun(peer)).map(candidate)
+}
+
+/** A few that begin as the text does, or as which the text begins. */
+async function namesLike(sbot: RemoteSbot, text: string): Promise<string[]> {
+  const wanted = text.toLowerCase()
+  const names = new Set((await namesOf(sbot)).values())
+  return [...names]
+    .filter((name) => name.toLowerCase().startsWith(wanted) || wanted.startsWith(name.toLowerCase()))
+    .slice(0, MAX_ALIKE)
 }
 
 function ambiguous(given: string, found: readonly Candidate[]): CliError {

@@ -103,6 +103,9 @@ test('peers: a table that fits the terminal, whole ids in a pipe, all with --jso
     'no line is wider than the terminal',
   )
   t.ok(terminal.stdout.includes(`${alice.bob.id.slice(0, 9)}… `), 'ids are cut off')
+  t.match(terminal.stdout, / connections are off/, 'there is room for the reason')
+  t.notOk(terminal.stdout.includes('net:'), 'and not for an address as well')
+  t.match((await run(['peers'], { columns: 100 })).stdout, / net:/, 'there is in a wider one')
   const piped = await run(['peers'])
   t.match(piped.stdout, /^PEER +STATE +CLASS +SINCE +PRIORITY +WHERE +WHY NOT$/m)
   t.ok(
@@ -191,7 +194,7 @@ test('ban, unban, priority', async (t) => {
   t.match(errorOf(refused).remedy ?? '', /unban/)
   t.match((await run(['unban', idOf(CAROL)])).stdout, / no longer banned$/m)
   t.match((await run(['unban', idOf(CAROL)])).stdout, / was not banned$/m)
-  t.deepEqual(await json(['priority', idOf(CAROL), 'LOW']), {
+  t.deepEqual(await json(['priority', idOf(CAROL), 'low']), {
     peer: idOf(CAROL),
     priority: 'LOW',
     prioritisedBy: 'user',
@@ -210,6 +213,12 @@ test('ban, unban, priority', async (t) => {
 test('max and lifetime', async (t) => {
   t.deepEqual(await json(['max', 'net=4', 'onion=0']).then(({ net, onion, ws }) => [net, onion, ws]), [4, 0, 2])
   t.match((await run(['max'])).stdout, /^net +4 +0$/m)
+  t.match(
+    (await run(['max', 'nte=4'])).stderr,
+    /nte is a class that had no slots.*typo: nte=0/,
+    'a new name is remarked on',
+  )
+  t.equal((await run(['max', 'nte=0'])).stderr, '')
   for (const [args, said] of [
     [['max', 'net'], /expected class=slots, such as net=5, received net/],
     [['max', 'net=-1'], /received net=-1/],

@@ -80,7 +80,9 @@ test('wrong usage: exit code 2, what is meant, and nothing on stdout', async (t)
   const rows: readonly (readonly [args: string[], message: RegExp, remedy: RegExp])[] = [
     [['peerz'], /unknown command 'peerz'/, /^Did you mean peers\?$/],
     [['peers', '--conected'], /unknown option '--conected'/, /^Did you mean --connected\?$/],
-    [['connect'], /missing required argument 'peer'/, /help/],
+    [['help', 'peerz'], /unknown command 'peerz'/, /^Did you mean peers\?$/],
+    [['connect'], /missing required argument 'peer'/, /help connect\.$/],
+    [['priority', 'bob', 'urgent'], /Allowed choices are HIGH, MEDIUM, LOW, AUTO/, /help priority\.$/],
     [['status', 'now'], /too many arguments/, /help/],
     [['status', '--timeout', 'soon'], /number of seconds/, /help/],
     [['status', '--timeout'], /argument missing/, /help/],
@@ -99,11 +101,18 @@ test('wrong usage: exit code 2, what is meant, and nothing on stdout', async (t)
   }
 })
 
-test('without a command the help is shown, as something is missing', async (t) => {
+test('without a command it is shown how to begin, on a small screen, as something is missing', async (t) => {
   const { code, stdout, stderr } = await cli([])
   t.equal(code, 2)
   t.equal(stdout, '')
   t.match(stderr, /^Usage: sbot-connections/)
+  const lines = linesOf(stderr)
+  t.ok(lines.length <= 22 && lines.every((line) => line.length <= 80), 'it fits 80 columns and 24 lines')
+  for (const [, name] of stderr.matchAll(/^ {2}sbot-connections (\w+)/gm))
+    t.ok(
+      commands.some((command) => command.name() === name),
+      `a command: ${name}`,
+    )
   const { version } = require('../../package.json') as { version: string }
   t.deepEqual(await cli(['--version']), { code: 0, stdout: `${version}\n`, stderr: '' })
 })

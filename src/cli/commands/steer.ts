@@ -1,5 +1,5 @@
 /** What is done to single peers and addresses: `add`, `remove`, `connect`, `disconnect`, `ban`, `unban`, `priority`. */
-import { Argument, type Command, Option } from 'commander'
+import { Argument, type Command, InvalidArgumentError, Option } from 'commander'
 
 import { parseAddress } from '../../core/address'
 import { errorInfo } from '../../core/errors'
@@ -15,6 +15,17 @@ const PEER_HELP = 'id, the beginning of one (6 characters or more), a name, or a
 /** Of an id in a command that can be copied: enough to be the only one. */
 const ID_SHOWN = 12
 const peerArgument = (): Argument => new Argument('<peer>', PEER_HELP)
+
+const PRIORITIES = ['HIGH', 'MEDIUM', 'LOW']
+
+/** Of `choices`, in whatever case it was typed. */
+function upperCase(choices: readonly string[]): (text: string) => string {
+  return (text) => {
+    const choice = text.toUpperCase()
+    if (!choices.includes(choice)) throw new InvalidArgumentError(`Allowed choices are ${choices.join(', ')}.`)
+    return choice
+  }
+}
 
 export const registerSteering: Register = (program, run) => {
   registerAdd(program, run)
@@ -67,7 +78,11 @@ function registerAdd(program: Command, run: Parameters<Register>[1]): void {
     .command('add')
     .description('tell of peers by their addresses')
     .argument('<address...>', 'multiserver addresses, or HOST:PORT:@KEY.ed25519')
-    .addOption(new Option('--priority <priority>', 'and say how much they matter').choices(['HIGH', 'MEDIUM', 'LOW']))
+    .addOption(
+      new Option('--priority <priority>', 'and say how much they matter')
+        .choices(PRIORITIES)
+        .argParser(upperCase(PRIORITIES)),
+    )
     .addHelpText('after', '\nExample:\n  sbot-connections add "net:pub.example.com:8008~shs:KEY="')
     .action(
       run((cli, addresses, options) => {
@@ -163,7 +178,7 @@ async function connect(cli: Cli, sbot: RemoteSbot, target: string, isLongTerm: b
       `no connection to ${await nameOf(cli, sbot, id)}: ${plural(failures.filter((each) => each.isTried).length, 'address', 'addresses')} tried`,
       isLongTerm
         ? `The sbot goes on trying. What stands in the way: sbot-connections why ${id.slice(0, ID_SHOWN)}`
-        : `What stands in the way: sbot-connections why ${id.slice(0, ID_SHOWN)}. To have the sbot go on trying: connect --forever.`,
+        : `What stands in the way: sbot-connections why ${id.slice(0, ID_SHOWN)}. If it has moved: sbot-connections add ADDRESS. To have the sbot go on trying: connect --forever.`,
       EXIT.failed,
     )
   }
@@ -177,7 +192,7 @@ async function connect(cli: Cli, sbot: RemoteSbot, target: string, isLongTerm: b
   const where = connection?.address == null ? (connection?.direction ?? '') : place(connection.address)
   const wasUp = before?.connection.status === 'connected'
   const how = wasUp
-    ? `is connected since ${duration(startedAt - (before.connection.since ?? startedAt))}`
+    ? `has been connected for ${duration(startedAt - (before.connection.since ?? startedAt))}`
     : `connected in ${((clock.now() - startedAt) / 1_000).toFixed(1)} s`
   out.line(
     `${who} ${out.paint('green', how)}${where === '' ? '' : ` by ${clean(where)}`}${isLongTerm ? ', and kept up' : ''}`,
@@ -289,7 +304,11 @@ function registerPriority(program: Command, run: Parameters<Register>[1]): void 
     .command('priority')
     .description('say how much a peer matters; AUTO takes back what was said')
     .addArgument(peerArgument())
-    .addArgument(new Argument('<priority>', 'HIGH, MEDIUM, LOW or AUTO').choices(['HIGH', 'MEDIUM', 'LOW', 'AUTO']))
+    .addArgument(
+      new Argument('<priority>', 'HIGH, MEDIUM, LOW or AUTO')
+        .choices([...PRIORITIES, 'AUTO'])
+        .argParser(upperCase([...PRIORITIES, 'AUTO'])),
+    )
     .addHelpText('after', '\nExample:\n  sbot-connections priority @kEyOfA HIGH')
     .action(
       run((cli, [given = '', priority = '']) =>

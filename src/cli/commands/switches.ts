@@ -50,7 +50,12 @@ export const registerSwitches: Register = (program, run) => {
       run((cli, given) => {
         const max = parseMax(given)
         return cli.withSbot(async (sbot) => {
-          if (Object.keys(max).length > 0) await sbot.manager.connections.setMaxByType(max)
+          if (Object.keys(max).length > 0) {
+            const { classes } = await sbot.manager.connections.status()
+            await sbot.manager.connections.setMaxByType(max)
+            for (const name of Object.keys(max).filter((each) => !Object.hasOwn(classes, each)))
+              cli.out.note(`${name} is a class that had no slots and no addresses; if it is a typo: ${name}=0`)
+          }
           showMax(cli, await sbot.manager.connections.status())
           return 0
         })
