@@ -37,6 +37,20 @@ export function asSteps(remedy: string, who?: string): string[] {
   return asCommands(remedy, who).split('; ')
 }
 
+/** What a key of `watch` does with the peer of its row, or with all. */
+const KEYS: readonly (readonly [RegExp, string])[] = [
+  [/connections\.start\(\)/g, 's'],
+  [/peer\.connect/g, 'c'],
+  [/peer\.explain/g, 'Enter'],
+  [/peer\.addRoute/g, 'a'],
+  [/peer\.setPriority\(\{id, priority: 'AUTO'\}\)/g, 'u'],
+]
+
+/** For `watch`: by its keys what those do, the rest by commands. */
+export function asKeys(remedy: string): string {
+  return asCommands(KEYS.reduce((text, [call, key]) => text.replace(call, `the key ${key}`), remedy))
+}
+
 /** `who` as in `asSteps`. */
 export function asCommands(remedy: string, who = 'PEER'): string {
   let text = withLocalTimes(remedy)

@@ -305,7 +305,10 @@ export function remedyOf(refused: Refusal, state: State, route: Route, peer: Pee
       // Pauses come before layers in the rules, and yet it is the layer that has to be mended.
       const [layer] = layersDownAbove(state, route)
       const todo = layer ? `${layerRemedy(layer.key, isTransportMissing(state, layer))}; ` : ''
-      const orElse = route.errorCount > 0 && !layer ? '; peer.removeRoute if the address is out of date' : ''
+      const orElse =
+        route.errorCount > 0 && !layer
+          ? '; peer.addRoute with the new address if it has moved; peer.removeRoute if the address is out of date'
+          : ''
       return `${todo}${soon}; peer.connect dials now${orElse}`
     }
     case 'slotsFull': {

@@ -16,7 +16,7 @@ import { registerMetrics } from '../../src/cli/commands/metrics'
 import { registerWhy } from '../../src/cli/commands/why'
 import { createOutput } from '../../src/cli/output'
 import { run as runProgram } from '../../src/cli/program'
-import { asCommands, asSteps, withLocalTimes } from '../../src/cli/remedies'
+import { asCommands, asKeys, asSteps, withLocalTimes } from '../../src/cli/remedies'
 import { timestamp } from '../../src/cli/text'
 import { FINDING_CODES, type Finding } from '../../src/core/diagnosis'
 import type { ConnectionManager } from '../../src/manager'
@@ -291,6 +291,7 @@ test('why: a sentence, the numbers of each route, and what would change it', asy
   t.match(steps[0] ?? '', /^to do {7}it is tried again at 2026-01-01 \d\d:\d\d:\d\d$/, 'by the clock of this place')
   t.deepEqual(steps.slice(1), [
     `            sbot-connections connect ${alice.id} dials now`,
+    '            sbot-connections add ADDRESS with the new address if it has moved',
     '            sbot-connections remove ADDRESS if the address is out of date',
     '',
   ])
@@ -392,6 +393,7 @@ test('calls become commands', (t) => {
     ['start Tor', 'start Tor'],
   ]
   for (const [call, command] of rows) t.equal(asCommands(call), command)
+  t.equal(asKeys('peer.connect dials now; peer.removeRoute'), 'the key c dials now; sbot-connections remove ADDRESS')
   t.deepEqual(asSteps('connections.start(); or wait', '@x'), ['sbot-connections start', 'or wait'])
   t.equal(withLocalTimes('at 2026-01-01T00:00:05.123Z, then'), `at ${timestamp(Date.UTC(2026, 0, 1, 0, 0, 5))}, then`)
   t.equal(asCommands('peer.connect', '@$&'), 'sbot-connections connect @$&', 'an id is no pattern')

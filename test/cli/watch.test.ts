@@ -395,7 +395,7 @@ test('the head says how things stand, and the worst finding comes first', (t) =>
     type: 'findings',
     findings: [finding('info', 'fine'), finding('error', 'nothing works'), finding('warning', 'slow')],
   })
-  t.ok(textOf(found).includes('nothing works Do this. (and 2 more: sbot-connections doctor)'))
+  t.ok(textOf(found).includes('nothing works → Do this. (and 2 more: sbot-connections doctor)'))
   t.notOk(textOf(after(found, { type: 'findings', findings: [] })).includes('nothing works'))
   t.end()
 })

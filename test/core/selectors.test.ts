@@ -232,7 +232,7 @@ const REMEDIES: readonly Remedied[] = [
   { reason: 'typeDisabled', remedy: /setMaxByType\({onion: 3}\)/, given: (world) => world.add('alice/onion') },
   {
     reason: 'backoff',
-    remedy: /tried again at 2026-.*peer\.connect dials now; peer\.removeRoute/,
+    remedy: /tried again at 2026-.*peer\.connect dials now; peer\.addRoute .*; peer\.removeRoute/,
     given: (world) => {
       world.add('alice')
       world.settle()

@@ -5,6 +5,7 @@
 import type { ClassStatus, Explanation, RouteView } from '../../core/selectors'
 import type { EpochMs } from '../../core/types'
 import type { ConnectionChange } from '../../manager'
+import { asKeys, withLocalTimes } from '../remedies'
 import { KEYS } from './keys'
 import { baseMode, LOG_LINES, layoutOf, type Model, nameOf, visibleRows } from './model'
 import { COLUMNS, type Column, type Row } from './rows'
@@ -115,7 +116,8 @@ function findingLines({ finding, findingsMore, columns }: Model, height: number)
   if (!finding || height === 0) return []
   const more = findingsMore > 0 ? ` (and ${findingsMore} more: sbot-connections doctor)` : ''
   const style = SEVERITY_STYLES[finding.severity] ?? PLAIN
-  return wrap(`${clean(finding.message)} ${clean(finding.remedy ?? '')}${more}`.trim(), columns, height).map((text) =>
+  const remedy = finding.remedy === null ? '' : ` → ${asKeys(finding.remedy)}`
+  return wrap(clean(`${withLocalTimes(finding.message)}${remedy}${more}`), columns, height).map((text) =>
     join(columns, [text, style]),
   )
 }
@@ -359,13 +361,15 @@ function detailsText(model: Model, row: Row): readonly (readonly [string, Style]
     ...(explanation
       ? [
           [
-            explanation.connected ? clean(explanation.message) : `Not connected: ${whyNot(explanation, now)}`,
+            explanation.connected
+              ? clean(withLocalTimes(explanation.message))
+              : `Not connected: ${whyNot(explanation, now)}`,
             PLAIN,
           ] as const,
         ]
       : [['…', DIM] as const]),
     ...(explanation && explanation.remedy !== null && !explanation.connected
-      ? [[`To change it: ${clean(explanation.remedy)}`, { color: 'cyan' }] as const]
+      ? [[`To change it: ${clean(asKeys(explanation.remedy))}`, { color: 'cyan' }] as const]
       : []),
     ...(reason !== null && Object.hasOwn(HELPFUL_KEYS, reason)
       ? [[`Keys: ${HELPFUL_KEYS[reason] ?? ''}`, { color: 'cyan' }] as const]
