@@ -76,7 +76,7 @@ if (!hasTerminal()) {
           text.includes(short(alice)) &&
           text.includes('2 peers') &&
           text.includes('off:') &&
-          text.includes('connections.start()'),
+          text.includes('→ the key s, or autostart'),
         'the peers, why not, and what is wrong as a whole',
       )
       t.ok(first.includes('dead 日本 [2J pub'), 'a hostile name is cleaned')
