@@ -3,7 +3,7 @@
  * stack can give (disk, pings, the muxrpc edge) is added by the adapters through the methods under `internal`.
  */
 import type { Action, RouteReport, StoredPeer, StoredRoute } from './core/actions'
-import { isInvite, parseAddress, parseFeedId, withoutSeed } from './core/address'
+import { isInvite, parseFeedId, withoutSeed } from './core/address'
 import { diagnose, type Finding } from './core/diagnosis'
 import {
   BannedError,
@@ -16,14 +16,7 @@ import {
   NotRunningError,
   UnknownPeerError,
 } from './core/errors'
-import {
-  checkLifetime,
-  DEFAULT_OPTIONS,
-  isPlainObject,
-  makeOptions,
-  mergeMaxByType,
-  type Options,
-} from './core/options'
+import { checkLifetime, DEFAULT_OPTIONS, makeOptions, mergeMaxByType, type Options } from './core/options'
 import { keptPeerOf } from './core/plan'
 import { USER } from './core/rank'
 import type { RecordingItem } from './core/recording'
@@ -40,12 +33,27 @@ import {
 } from './core/selectors'
 import type { State } from './core/table'
 import type { Address, Direction, EpochMs, FeedId, ParsedRoute, Priority, RouteData } from './core/types'
+import {
+  isOurError,
+  ofFields,
+  reading,
+  TARGET,
+  toBoolean,
+  toFields,
+  toPlaces,
+  toPriority,
+  toSource,
+  toSourceOptions,
+  toTarget,
+} from './shell/arguments'
 import { asyncCall, type Callback, isolated, syncCall } from './shell/calls'
+import { Changes, type ConnectionChange } from './shell/changes'
 import { type Clock, systemClock } from './shell/clock'
 import { type ConnectToPeer, createConnector, dialOnce } from './shell/connector'
 import { HELP } from './shell/help'
-import { EventSource, KeyedSource, type Source, type SourceOptions, ValueSource } from './shell/live'
+import { EventSource, KeyedSource, type Source, ValueSource } from './shell/live'
 import { createMetrics, type Metric, metricsText } from './shell/metrics'
+import { createProbes } from './shell/probes'
 import { drawTieKey, type Random, systemRandom } from './shell/random'
 import { RecordingSource } from './shell/recording'
 import { startScheduler } from './shell/scheduler'
@@ -72,15 +80,7 @@ export interface ManagerOptions {
 
 export const PRIORITY = { HIGH: 'HIGH', MEDIUM: 'MEDIUM', MED: 'MEDIUM', LOW: 'LOW', BANNED: 'BANNED' } as const
 
-export interface ConnectionChange {
-  readonly type: 'dialing' | 'connected' | 'failed' | 'disconnected' | 'refused'
-  readonly peer: FeedId
-  readonly address: Address | null
-  readonly direction: Direction
-  /** Why it was dialed, failed, closed or refused; null where nothing is known, as when the other side hung up. */
-  readonly reason: string | null
-  readonly at: EpochMs
-}
+export type { ConnectionChange }
 
 export interface ConnectionError {
   /** The address that was dialed. */
@@ -114,17 +114,6 @@ export interface Waiter {
   lastError: unknown
 }
 
-/** Time for the answer of a connection that lives; several round trips where we know how long one takes. */
-const PROBE_MIN_MS = 1_000
-const PROBE_MAX_MS = 5_000
-const PROBE_ROUND_TRIPS = 4
-/** A timer that is this late was not the only one. */
-const LATE_MS = 200
-
-function probeTimeout(rttMs: number): number {
-  return Math.min(Math.max(PROBE_MIN_MS, PROBE_ROUND_TRIPS * rttMs), PROBE_MAX_MS)
-}
-
 /** A hook that throws, or answers with something else than a priority, vetoes the change. */
 const HOOK_FAILED = 'ERR_HOOK_FAILED'
 /** Of a table that is given as a whole. */
@@ -135,12 +124,6 @@ interface Overruled {
   readonly routes: Set<Address>
   readonly priorities: Set<FeedId>
   readonly longTerm: Set<FeedId>
-}
-
-function toPriority(value: unknown, more = ''): Priority {
-  if (value === 'MED') return 'MEDIUM'
-  if (value === 'HIGH' || value === 'MEDIUM' || value === 'LOW' || value === 'BANNED') return value
-  throw new InvalidArgumentError('priority', `HIGH, MEDIUM (or MED), LOW or BANNED${more}`, value)
 }
 
 /** What the disk says of a peer but for what was said of it since. Of a priority nothing is left that could raise another. */
@@ -168,58 +151,6 @@ function routesLeft(routes: readonly StoredRoute[], overruled: Overruled): reado
 function withoutInvite<T extends RouteReport>(report: T): T {
   const route = withoutSeed(report.route)
   return route === report.route ? report : { ...report, route }
-}
-
-function toBoolean(argument: string, value: unknown, fallback: boolean): boolean {
-  if (value === undefined) return fallback
-  if (typeof value !== 'boolean') throw new InvalidArgumentError(argument, 'true or false', value)
-  return value
-}
-
-function toSource(value: unknown): string {
-  if (value === undefined) return 'manual'
-  if (typeof value !== 'string' || value.length === 0 || value.length > 64)
-    throw new InvalidArgumentError('source', 'a word of at most 64 characters', value)
-  return value
-}
-
-/** Asked of what others have thrown; a revoked proxy throws when it is asked anything. */
-function isOurError(error: unknown): error is ConnectionManagerError {
-  try {
-    return error instanceof ConnectionManagerError
-  } catch {
-    return false
-  }
-}
-
-/** What `read` gives; what it throws, unless it is an error of ours, becomes one: getters and proxies may throw anything. */
-function reading<T>(argument: string, expected: string, value: unknown, read: () => T): T {
-  try {
-    return read()
-  } catch (error) {
-    throw isOurError(error) ? error : new InvalidArgumentError(argument, expected, value)
-  }
-}
-
-/** The named fields of an object, each read once: a getter may answer differently the second time, or throw. */
-function toFields(
-  argument: string,
-  expected: string,
-  value: unknown,
-  names: readonly string[],
-): Record<string, unknown> {
-  return reading(argument, expected, value, () => {
-    if (!isPlainObject(value)) throw new InvalidArgumentError(argument, expected, value)
-    const fields: Record<string, unknown> = {}
-    for (const name of names) fields[name] = value[name]
-    return fields
-  })
-}
-
-function toSourceOptions(value: unknown): SourceOptions {
-  if (value === undefined || value === null) return {}
-  const given = toFields('options', '{old?, live?}', value, ['old', 'live'])
-  return { old: toBoolean('old', given.old, true), live: toBoolean('live', given.live, true) }
 }
 
 /** Counters and gauges, as data or in the text form of Prometheus. */
@@ -369,57 +300,7 @@ export function createManager(given: ManagerOptions) {
     for (const waiter of list ?? []) waiter.reject(makeError(waiter))
   }
 
-  /** Peers whose connection was to be closed as it came; of these, only that is told. */
-  const refused = new Set<FeedId>()
-
-  const changeOf = (action: Action, before: State, after: State): ConnectionChange | null => {
-    switch (action.type) {
-      case 'dial/started':
-        return {
-          type: 'dialing',
-          peer: action.peer,
-          address: action.address,
-          direction: 'outbound',
-          reason: action.cause,
-          at: action.at,
-        }
-      case 'dial/failed':
-        return {
-          type: 'failed',
-          peer: action.peer,
-          address: action.address,
-          direction: 'outbound',
-          reason: action.error.code ?? action.error.message,
-          at: action.at,
-        }
-      case 'connection/opened': {
-        const { peer, address, direction, cause, at } = action
-        const opened = after.peers.get(peer)?.connection
-        if (opened?.status === 'connected' && opened.closeReason !== null) {
-          refused.add(peer)
-          return null
-        }
-        refused.delete(peer)
-        return { type: 'connected', peer, address, direction, reason: cause, at }
-      }
-      case 'connection/closed': {
-        const connection = before.peers.get(action.peer)?.connection
-        if (!connection || (connection.status !== 'connected' && connection.status !== 'closing')) return null
-        if (after.peers.get(action.peer)?.connection === connection) return null
-        const reason = connection.status === 'closing' ? connection.reason : connection.closeReason
-        return {
-          type: refused.delete(action.peer) ? 'refused' : 'disconnected',
-          peer: action.peer,
-          address: connection.address,
-          direction: connection.direction,
-          reason,
-          at: action.at,
-        }
-      }
-      default:
-        return null
-    }
-  }
+  const changes = new Changes()
 
   const followInitialSync = (): void => {
     // As it is now: a listener may have changed it since the action.
@@ -448,7 +329,7 @@ export function createManager(given: ManagerOptions) {
     const { onAction } = settings
     if (onAction) isolated(() => onAction(action))
     recordingSource.push(action, before, after)
-    const change = changeOf(action, before, after)
+    const change = changes.of(action, before, after)
     if (change) changesSource.push(change)
     peersSource.changed(after.changedPeers)
     for (const id of waiters.size > 0 ? [...waiters.keys()] : []) settleWaiters(id)
@@ -466,47 +347,6 @@ export function createManager(given: ManagerOptions) {
 
   const assertOpen = (): void => {
     if (isClosed) throw new ClosedError('this call')
-  }
-
-  const parse = (address: unknown): readonly ParsedRoute[] => parseAddress(address)
-
-  /** Where a peer is, whoever gave an invite to it. */
-  const parsePlaces = (address: unknown): readonly ParsedRoute[] => parse(address).map(withoutSeed)
-
-  const TARGET = ['id', 'address', 'host', 'port', 'key']
-
-  /** `{address}`, `{id}`, a feed id or an address: the peer that is meant, and the routes that the address spells out. */
-  const toTarget = (value: unknown): { readonly id: FeedId; readonly routes: readonly ParsedRoute[] } => {
-    const asId = typeof value === 'string' ? parseFeedId(value) : null
-    if (asId !== null) return { id: asId, routes: [] }
-    if (typeof value === 'string') return ofRoutes(parse(value))
-    return ofFields(toFields('target', '{address} or {id}, a feed id or an address', value, TARGET))
-  }
-
-  const ofFields = ({ id: givenId, address, host, port, key }: Record<string, unknown>) => {
-    if (givenId !== undefined) {
-      const id = parseFeedId(givenId)
-      if (id === null) throw new InvalidArgumentError('id', 'a feed id such as @KEY.ed25519', givenId)
-      if (address === undefined) return { id, routes: [] }
-      const found = ofAddress(address)
-      if (found.id !== id) throw new InvalidArgumentError('address', `an address of ${id}`, address)
-      return found
-    }
-    if (address !== undefined) return ofAddress(address)
-    const id = parseFeedId(key)
-    if (host === undefined && id !== null) return { id, routes: [] }
-    return ofRoutes(parse({ host, port, key }))
-  }
-
-  const ofAddress = (address: unknown) => {
-    const id = parseFeedId(address)
-    return id === null ? ofRoutes(parse(address)) : { id, routes: [] }
-  }
-
-  const ofRoutes = (routes: readonly ParsedRoute[]) => {
-    const first = routes[0]
-    if (!first) throw new InvalidArgumentError('address', 'an address', routes)
-    return { id: first.peer, routes }
   }
 
   const prioritised = (id: FeedId, wanted: Priority): Priority => {
@@ -553,7 +393,7 @@ export function createManager(given: ManagerOptions) {
     const source = toSource(object.source)
     const standing = toBoolean('isStored', object.isStored, !isLocal) ? 'stored' : 'announced'
     const wanted = object.priority === undefined ? undefined : toPriority(object.priority)
-    const routes = parsePlaces(object.address)
+    const routes = toPlaces(object.address)
     const first = routes[0]
     const priority = wanted === undefined || !first ? undefined : prioritised(first.peer, wanted)
     // `has` of a tree costs twice as much as `get`.
@@ -571,7 +411,7 @@ export function createManager(given: ManagerOptions) {
     const { address: given } =
       typeof value === 'string' ? { address: value } : toFields('route', '{address}', value, ['address'])
     let isKnown = false
-    for (const { address } of parsePlaces(given)) {
+    for (const { address } of toPlaces(given)) {
       if (!state().routes.get(address)?.isAnnounced) continue
       isKnown = true
       dispatch({ type: 'route/withdrawn', at: now(), address })
@@ -583,7 +423,7 @@ export function createManager(given: ManagerOptions) {
     assertOpen()
     const { address: given } =
       typeof value === 'string' ? { address: value } : toFields('route', '{address}', value, ['address'])
-    const routes = parsePlaces(given)
+    const routes = toPlaces(given)
     let isKnown = false
     for (const { address } of routes) {
       overruled?.routes.add(address)
@@ -738,7 +578,7 @@ export function createManager(given: ManagerOptions) {
     if (isClosed) return
     for (const id of [...waiters.keys()])
       rejectWaiters(id, () => new NotRunningError('peer.connect, cut short by connections.stop()'))
-    stopProbes()
+    probes?.stop()
     dispatch({ type: 'connections/stopped', at: now() })
   }
 
@@ -781,49 +621,16 @@ export function createManager(given: ManagerOptions) {
 
   // ---- what adapters tell -------------------------------------------------------------------------------------------
 
-  /** Probes under way, each ended by the function here. */
-  const probes = new Map<FeedId, () => void>()
-
-  const stopProbes = (): void => {
-    for (const end of [...probes.values()]) end()
-  }
+  const { probe } = settings
+  const probes = probe
+    ? createProbes({ store, clock, connector, probe: (connection, peer) => probe(connection, peer) })
+    : null
 
   /** After a wake-up or a change of the network: what does not answer any more is closed, then all may be dialed again. */
   const probeConnections = (): void => {
     if (isClosed) return
     dispatch({ type: 'environment/online', at: now() })
-    const { probe } = settings
-    if (!probe) return
-    for (const { id, connection } of state().active.keysArray()) {
-      if (connection.status !== 'connected' || probes.has(id)) continue
-      const handle = connector.get(id)
-      const end = (): void => {
-        clock.clearTimeout(timer)
-        if (probes.get(id) === end) probes.delete(id)
-      }
-      const settle = (isAlive: boolean): void => {
-        if (probes.get(id) !== end) return
-        end()
-        const present = state().peers.get(id)?.connection
-        const isSame = present?.status === 'connected' && present.since === connection.since
-        if (isAlive || !isSame || connector.get(id) !== handle) return
-        dispatch({ type: 'connection/closeRequested', at: now(), peer: id, reason: 'dead' })
-      }
-      // Where this process itself was held up, an answer may lie unread: it gets a second chance.
-      const allowedMs = probeTimeout(connection.rtt?.mean ?? 0)
-      const dueAt = now() + allowedMs
-      let timer = clock.setTimeout(() => {
-        if (now() - dueAt < LATE_MS) settle(false)
-        else timer = clock.setTimeout(() => settle(false), allowedMs)
-      }, allowedMs)
-      probes.set(id, end)
-      Promise.resolve()
-        .then(() => probe(handle, id))
-        .then(
-          () => settle(true),
-          () => settle(false),
-        )
-    }
+    probes?.start()
   }
 
   const reportProgress = (report: {
@@ -873,7 +680,7 @@ export function createManager(given: ManagerOptions) {
     if (isClosed) return
     isClosed = true
     scheduler.close()
-    stopProbes()
+    probes?.stop()
     for (const id of [...waiters.keys()]) rejectWaiters(id, () => new ClosedError('peer.connect'))
     dispatch({ type: 'connections/stopped', at: now() })
     connector.close()
