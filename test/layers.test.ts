@@ -6,6 +6,8 @@ import { dirname, join, normalize, relative } from 'path'
 
 import test = require('tape')
 
+import { MUTANTS, placesOf } from './mutants'
+
 const ROOT = join(__dirname, '..')
 const SRC = join(ROOT, 'src')
 
@@ -158,5 +160,14 @@ test('plain use loads none of the optional packages', (t) => {
     [],
     'no plugin of a stack, and no native code',
   )
+  t.end()
+})
+
+test('the faults of test:mutants can be planted: the code that they change is where they look for it', (t) => {
+  t.ok(MUTANTS.length > 0)
+  for (const mutant of MUTANTS) {
+    t.equal(placesOf(mutant, readFileSync(join(SRC, mutant.file), 'utf8')), 1, mutant.rule)
+    t.notEqual(mutant.to, mutant.from, `${mutant.rule}: it changes something`)
+  }
   t.end()
 })

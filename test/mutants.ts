@@ -16,7 +16,7 @@ interface Mutant {
   readonly to: string
 }
 
-const MUTANTS: readonly Mutant[] = [
+export const MUTANTS: readonly Mutant[] = [
   {
     rule: 'order: whose turn comes first is first',
     file: 'core/rank.ts',
@@ -110,8 +110,8 @@ const MUTANTS: readonly Mutant[] = [
   {
     rule: 'rotation: one visit at a time',
     file: 'core/plan.ts',
-    from: 'Math.max(ripeAt, hopeEndsAt(state, name, now))',
-    to: 'ripeAt',
+    from: 'Math.max(ripeAt, hopeEndsAt(state, name, now), paceEndsAt(state, name))',
+    to: 'Math.max(ripeAt, paceEndsAt(state, name))',
   },
   {
     rule: 'rotation: who brings least makes room',
@@ -239,15 +239,20 @@ const ROOT = join(__dirname, '..')
 /** One fault may make a loop endless; that counts as noticed. */
 const FILE_LIMIT_MS = 90_000
 
+/** How often the text that a fault replaces is in the source; it has to be once. */
+export function placesOf({ from }: Mutant, source: string): number {
+  return source.split(from).length - 1
+}
+
 function plant(mutant: Mutant | null): string {
   const folder = mkdtempSync(join(tmpdir(), 'connection-manager-mutant-'))
-  for (const name of ['src', 'test', 'tsconfig.json', 'package.json'])
+  for (const name of ['src', 'test', 'docs', 'tsconfig.json', 'package.json'])
     cpSync(join(ROOT, name), join(folder, name), { recursive: true })
   symlinkSync(join(ROOT, 'node_modules'), join(folder, 'node_modules'))
   if (mutant) {
     const path = join(folder, 'src', mutant.file)
     const source = readFileSync(path, 'utf8')
-    const places = source.split(mutant.from).length - 1
+    const places = placesOf(mutant, source)
     if (places !== 1) throw new Error(`"${mutant.rule}": its text is in ${mutant.file} ${places} times, not once`)
     writeFileSync(
       path,
@@ -352,10 +357,11 @@ async function main(): Promise<number> {
   return caught === wanted.length && wanted.length > 0 ? 0 : 1
 }
 
-main().then(
-  (code) => process.exit(code),
-  (error: unknown) => {
-    process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`)
-    process.exit(1)
-  },
-)
+if (require.main === module)
+  main().then(
+    (code) => process.exit(code),
+    (error: unknown) => {
+      process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`)
+      process.exit(1)
+    },
+  )
