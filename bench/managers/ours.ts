@@ -222,7 +222,7 @@ function timeEvents(setting: Setting): Laps<Event> {
   manager.internal.pause()
   const first = [...harness.open].find((rpc) => rpc.address.startsWith('net:'))
   first?.end()
-  const candidates = harness.state.ready.valuesArray().filter((route) => route.queue === 'net')
+  const candidates = harness.state.ready.keysArray().filter((route) => route.queue === 'net')
   const step = Math.max(1, Math.floor(candidates.length / 4000))
   const pool = candidates.filter((_, i) => i % step === 0)
   const laps = new Laps<Event>()

@@ -12,7 +12,7 @@ import { backoffCeiling, backoffDelay, clampAttempt, MAX_STEP } from './backoff'
 import { credit, hasBrought, visitPause } from './merit'
 import { dialTimeout } from './options'
 import type { State, Transaction } from './table'
-import { isHostShared, occupancyOf, openQueues, queueStart } from './table'
+import { isHostShared, occupancyOf, openQueues, queueStart, routeAfter } from './table'
 import { byText, emptyTree } from './tree'
 import type { Address, DurationMs, EpochMs, FeedId, Jitter, Layer, Peer, Route, Suspect } from './types'
 
@@ -455,11 +455,10 @@ function isAnyUntried(tx: Transaction, layer: Layer): boolean {
   const { ready } = tx.state
   const isLink = layer.key === LINK
   for (const queue of openQueues(tx.options)) {
-    let pair = ready.nextHigherPair(queueStart(queue))
-    for (let seen = 0; seen < MAX_UNTRIED_LOOKS && pair && pair[1].queue === queue; seen++) {
-      const route = pair[1]
+    let route = routeAfter(ready, queueStart(queue))
+    for (let seen = 0; seen < MAX_UNTRIED_LOOKS && route?.queue === queue; seen++) {
       if (!layer.suspects.has(route.address) && (!isLink || needsLink(route))) return true
-      pair = ready.nextHigherPair(pair[0])
+      route = routeAfter(ready, route)
     }
   }
   return false

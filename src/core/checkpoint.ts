@@ -530,7 +530,7 @@ export class Builder {
     for (const address of overdue) {
       const late = state.routes.get(address)
       if (!late || !state.ready.delete(late)) continue
-      state.waiting.set(late, late)
+      state.waiting.set(late, undefined)
     }
     return state
   }

@@ -9,9 +9,9 @@ import { InvariantError } from './errors'
 import { turnAtOf } from './merit'
 import { own } from './own'
 import { TIERS, tierOfPeer } from './rank'
-import { type State, timerOf } from './table'
+import { type Ranking, type State, timerOf } from './table'
 import type { Tree } from './tree'
-import type { Attempt, Connection, EpochMs, Occupancy, Peer, RankKey, Route } from './types'
+import type { Attempt, Connection, EpochMs, Occupancy, Peer, Route } from './types'
 
 /** Throws InvariantError with the first contradiction that it finds. */
 export function checkInvariants(state: State): void {
@@ -182,9 +182,9 @@ function checkIndexes(state: State): void {
 }
 
 /** The very record, not one like it. */
-function holds(tree: Tree<RankKey, Route>, route: Route): boolean {
-  if (!tree.has(route)) return false
-  check(tree.get(route) === route, () => `an index holds an old record of ${route.address}`)
+function holds(ranking: Ranking, route: Route): boolean {
+  if (!ranking.has(route)) return false
+  check(ranking.getPairOrNextLower(route)?.[0] === route, () => `an index holds an old record of ${route.address}`)
   return true
 }
 

@@ -31,6 +31,8 @@ import {
   occupancyOf,
   openQueues,
   queueStart,
+  routeAfter,
+  routeBefore,
   type State,
 } from './table'
 import type {
@@ -46,6 +48,7 @@ import type {
   Layer,
   Peer,
   Plan,
+  RankKey,
   Refusal,
   Route,
 } from './types'
@@ -464,12 +467,9 @@ function mayBeVouchedFor(lane: Lane): boolean {
 /** Warm start: while nothing is connected, what worked before comes first, the most recent success at the head. */
 function* mostRecentFirst(state: State, queue: string): Generator<Route> {
   const heads: { route: Route; lane: ReturnType<typeof lanesOf>[number] }[] = []
-  const pull = (
-    from: Parameters<State['ready']['nextLowerPair']>[0],
-    lane: ReturnType<typeof lanesOf>[number],
-  ): void => {
-    const pair = state.ready.nextLowerPair(from)
-    if (pair && isInLane(pair[1], lane)) heads.push({ route: pair[1], lane })
+  const pull = (from: RankKey, lane: ReturnType<typeof lanesOf>[number]): void => {
+    const route = routeBefore(state.ready, from)
+    if (route && isInLane(route, lane)) heads.push({ route, lane })
   }
   for (const lane of lanesOf(queue)) if (lane.isProven) pull(laneEnd(lane), lane)
   while (heads.length > 0) {
@@ -672,11 +672,10 @@ function awaitingTurn(draft: Draft, queue: string): Route[] {
   const { state, now } = draft
   const found: Route[] = []
   if (queue !== '' && wantedIn(draft, queue) <= 0) return found
-  let pair = state.waiting.nextHigherPair(queueStart(queue))
-  for (let seen = 0; seen < MAX_TURN_LOOKS && pair && pair[1].queue === queue; seen++) {
-    const route = pair[1]
+  let route = routeAfter(state.waiting, queueStart(queue))
+  for (let seen = 0; seen < MAX_TURN_LOOKS && route?.queue === queue; seen++) {
     if (route.nextAttemptAt <= now && layersDownAbove(state, route).length > 0) found.push(route)
-    pair = state.waiting.nextHigherPair(pair[0])
+    route = routeAfter(state.waiting, route)
   }
   return found
 }

@@ -310,7 +310,7 @@ export interface Status {
 export function status(state: State, now: EpochMs): Status {
   const waiting = new Map<string, number>()
   for (const tree of [state.ready, state.waiting])
-    for (const route of tree.values()) waiting.set(route.class, (waiting.get(route.class) ?? 0) + 1)
+    for (const route of tree.keys()) waiting.set(route.class, (waiting.get(route.class) ?? 0) + 1)
   const classes: { [name: string]: ClassStatus } = {}
   for (const name of new Set([...Object.keys(state.options.maxByType), ...Object.keys(state.occupancy)])) {
     const { connected, dialing, closing } = occupancyOf(state, name)

@@ -40,9 +40,9 @@ export interface State {
   readonly peers: Tree<FeedId, Peer>
   readonly routes: Tree<Address, Route>
   /** Routes that may be dialed as far as they themselves are concerned, best first (rank.ts). */
-  readonly ready: Tree<RankKey, Route>
+  readonly ready: Ranking
   /** Routes whose pause has an end, by that end. */
-  readonly waiting: Tree<RankKey, Route>
+  readonly waiting: Ranking
   /** No route of an open queue in `waiting` falls due before this, so that most events need not look. Infinity: none does. */
   readonly nothingDueBefore: EpochMs
   /** Peers that are not idle, by `timerAt`. */
@@ -76,6 +76,12 @@ export interface State {
   /** Peers that the last action changed, each once; the live sources read it. Removed peers are among them. */
   readonly changedPeers: readonly FeedId[]
 }
+
+/**
+ * Routes in an order. The records are the keys, as all that they are ordered by is in them, and there are no values: of a node
+ * without values sorted-btree keeps one list only.
+ */
+export type Ranking = Tree<Route, undefined>
 
 export { IDLE }
 /** A dial that nobody waits for any more, and that may hold a socket. */
@@ -120,8 +126,8 @@ export function initialState(options: Options, now: EpochMs): State {
     initialSync: null,
     peers: emptyTree(byText),
     routes: emptyTree(byText),
-    ready: emptyTree(compareReady),
-    waiting: emptyTree(compareWaiting),
+    ready: emptyTree<Route, undefined>(compareReady),
+    waiting: emptyTree<Route, undefined>(compareWaiting),
     nothingDueBefore: Number.POSITIVE_INFINITY,
     active: emptyTree(compareActive),
     outbound: emptyTree(byText),
@@ -509,10 +515,10 @@ export class Transaction {
 
   private enterIndexes(route: Route): void {
     if (route.dueAt <= this.next.now) {
-      this.tree('ready').set(route, route)
+      this.tree('ready').set(route, undefined)
       return
     }
-    this.tree('waiting').set(route, route)
+    this.tree('waiting').set(route, undefined)
     if (route.dueAt < this.next.nothingDueBefore) this.next.nothingDueBefore = route.dueAt
   }
 
@@ -566,7 +572,7 @@ export class Transaction {
         }
         left--
         this.tree('waiting').delete(due)
-        this.tree('ready').set(due, due)
+        this.tree('ready').set(due, undefined)
       }
   }
 
@@ -648,8 +654,19 @@ export function queueStart(queue: string): RankKey {
   return { queue, tier: -1, errorCount: 0, turnAt: 0, lastErrorTime: 0, tie: -1, address: '', dueAt: -1 }
 }
 
+/** The first after a place in the order, which need not be the one of a route. */
+export function routeAfter(ranking: Ranking, place: RankKey): Route | undefined {
+  // Only compared with, never put in.
+  return ranking.nextHigherKey(place as Route)
+}
+
+/** The last before a place in the order. */
+export function routeBefore(ranking: Ranking, place: RankKey): Route | undefined {
+  return ranking.nextLowerKey(place as Route)
+}
+
 /** The next to fall due in a queue, or null. */
 export function headOfWaiting(state: Pick<State, 'waiting'>, queue: string): Route | null {
-  const head = state.waiting.nextHigherPair(queueStart(queue))
-  return head && head[1].queue === queue ? head[1] : null
+  const head = routeAfter(state.waiting, queueStart(queue))
+  return head?.queue === queue ? head : null
 }

@@ -4,7 +4,7 @@
  */
 import { isStranger, rateAt } from './merit'
 import { isFeeler, isInLane, isTrial, type Lane, laneEnd, laneOf, laneStart, lanesOf, STRANGER_TIER } from './rank'
-import { attemptsOf, NEW_CLASS, queueStart, type State } from './table'
+import { attemptsOf, NEW_CLASS, queueStart, routeAfter, type State } from './table'
 import { byText } from './tree'
 import type { ClassState, Connected, EpochMs, FeedId, Peer, RankKey, Route } from './types'
 
@@ -103,7 +103,7 @@ export function firstVisitAt(
   let first: EpochMs | null = null
   let from: RankKey = queueStart(name)
   for (let count = 0; count < lanesOf(name).length; count++) {
-    const head = state.ready.nextHigherPair(from)?.[1]
+    const head = routeAfter(state.ready, from)
     if (head?.queue !== name) break
     const at = visitAtOf(state, head)
     if (at > after) first = Math.min(first ?? at, at)
@@ -122,7 +122,7 @@ export function paceEndsAt(state: State, name: string): EpochMs {
 }
 
 function headOfLane(state: State, lane: Lane): Route | null {
-  const head = state.ready.nextHigherPair(laneStart(lane))?.[1]
+  const head = routeAfter(state.ready, laneStart(lane))
   return head && isInLane(head, lane) ? head : null
 }
 
@@ -215,14 +215,10 @@ export function* earliestOf(
 }
 
 /** The ready routes from a place in the order on, as long as they belong there. */
-export function* walk(
-  state: State,
-  from: Parameters<State['ready']['nextHigherPair']>[0],
-  isWithin: (route: Route) => boolean,
-) {
-  let pair = state.ready.nextHigherPair(from)
-  while (pair && isWithin(pair[1])) {
-    yield pair[1]
-    pair = state.ready.nextHigherPair(pair[0])
+export function* walk(state: State, from: RankKey, isWithin: (route: Route) => boolean) {
+  let route = routeAfter(state.ready, from)
+  while (route && isWithin(route)) {
+    yield route
+    route = routeAfter(state.ready, route)
   }
 }

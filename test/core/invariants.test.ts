@@ -55,17 +55,17 @@ function withPeer(state: State, name: string, change: Partial<Peer>): State {
 function withRoute(state: State, label: string, change: Partial<Route>): State {
   const route = state.routes.get(addressOf(label))!
   const after = broken(route, change)
-  const inIndex = (tree: Tree<Route, Route>) =>
+  const inIndex = (tree: State['ready']) =>
     changed(tree, (copy) => {
       if (!copy.has(route)) return
       copy.delete(route)
-      copy.set(after, after)
+      copy.set(after, undefined)
     })
   return {
     ...state,
     routes: changed(state.routes, (copy) => copy.set(addressOf(label), after)),
-    ready: inIndex(state.ready as unknown as Tree<Route, Route>) as unknown as State['ready'],
-    waiting: inIndex(state.waiting as unknown as Tree<Route, Route>) as unknown as State['waiting'],
+    ready: inIndex(state.ready),
+    waiting: inIndex(state.waiting),
   }
 }
 
@@ -172,24 +172,24 @@ const FAULTS: readonly (readonly [string, RegExp, (state: State) => State])[] = 
   [
     'in both indexes',
     /both of ready and waiting/,
-    (s) => ({ ...s, waiting: changed(s.waiting, (copy) => copy.set(only(s.ready), only(s.ready))) }),
+    (s) => ({ ...s, waiting: changed(s.waiting, (copy) => copy.set(only(s.ready), undefined)) }),
   ],
   [
     'a route in an index that cannot be dialed',
     /cannot be dialed/,
-    (s) => ({ ...s, ready: changed(s.ready, (copy) => copy.set(routeOf(s, 'banned'), routeOf(s, 'banned'))) }),
+    (s) => ({ ...s, ready: changed(s.ready, (copy) => copy.set(routeOf(s, 'banned'), undefined)) }),
   ],
   [
     'an old record in an index',
     /old record of net:idle/,
-    (s) => ({ ...s, ready: changed(s.ready, (copy) => copy.set(only(s.ready), broken(only(s.ready), {}))) }),
+    (s) => ({ ...s, ready: changed(s.ready, (copy) => copy.set(broken(only(s.ready), {}), undefined)) }),
   ],
   [
     'an index entry of nobody',
     /index entries for/,
     (s) => {
       const ghost = broken(only(s.ready), { address: 'net:ghost' })
-      return { ...s, ready: changed(s.ready, (copy) => copy.set(ghost, ghost)) }
+      return { ...s, ready: changed(s.ready, (copy) => copy.set(ghost, undefined)) }
     },
   ],
   ['missing among the active', /not in active/, (s) => ({ ...s, active: cleared(s.active) })],
@@ -269,7 +269,7 @@ const FAULTS: readonly (readonly [string, RegExp, (state: State) => State])[] = 
 ]
 
 const routeOf = (state: State, label: string): Route => state.routes.get(addressOf(label))!
-const only = (tree: State['ready']): Route => tree.valuesArray()[0]!
+const only = (tree: State['ready']): Route => tree.keysArray()[0]!
 function replaced(tree: Tree<Peer, undefined>, old: Peer, other: Peer): Tree<Peer, undefined> {
   return changed(tree, (copy) => {
     copy.delete(old)
@@ -298,8 +298,8 @@ function disordered(state: State): State['ready'] {
   const copy = state.ready.clone()
   const a = broken(only(state.ready), { tier: 0 })
   const b = broken(only(state.ready), { tier: 1 })
-  copy.set(a, a)
-  copy.set(b, b)
+  copy.set(a, undefined)
+  copy.set(b, undefined)
   ;(a as { tier: number }).tier = 9
   return copy
 }
