@@ -20,11 +20,18 @@ export function backoffCeiling(options: Options, priority: Priority, isLongTerm:
   return options.backoffMaxMs.LOW
 }
 
-/** `step` failures back: a pause in [floor, min(ceiling, base · 2^(step − 1))). Step 0 counts as 1. */
+/**
+ * `step` failures back: a pause between the floor and min(ceiling, base · 2^(step − 1)), evenly drawn. Step 0 counts as 1.
+ *
+ * A draw below the floor is drawn again from the whole span, itself being the die. To raise it to the floor instead would have a
+ * tenth of all that lost a pub at one moment back at one moment.
+ */
 export function backoffDelay(options: Options, step: number, ceilingMs: DurationMs, jitter: Jitter): DurationMs {
   const exponent = Math.min(Math.max(step - 1, 0), MAX_STEP)
   const windowMs = Math.min(ceilingMs, options.backoffBaseMs * 2 ** exponent)
-  return Math.max(BACKOFF_FLOOR_MS, Math.round(windowMs * jitter))
+  const drawnMs = windowMs * jitter
+  if (drawnMs >= BACKOFF_FLOOR_MS) return Math.round(drawnMs)
+  return Math.round(BACKOFF_FLOOR_MS + Math.max(0, windowMs - BACKOFF_FLOOR_MS) * (drawnMs / BACKOFF_FLOOR_MS))
 }
 
 /** Never later than the ceiling allows, e.g. after the clock was set back or a table came from a machine with a wrong clock. */

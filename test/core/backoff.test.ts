@@ -22,6 +22,15 @@ test('the pause is 5 s, doubling, with full jitter, between half a second and th
     { step: 1, ceiling: DAY, jitter: 0, is: BACKOFF_FLOOR_MS, why: 'no tight loop, whatever is drawn' },
     { step: 1, ceiling: DAY, jitter: 0.1, is: 500 },
     { step: 1, ceiling: DAY, jitter: 0.1002, is: 501 },
+    {
+      step: 1,
+      ceiling: DAY,
+      jitter: 0.05,
+      is: 2_750,
+      why: 'half of what lies below the floor is half of what lies above',
+    },
+    { step: 1, ceiling: DAY, jitter: 0.09, is: 4_550 },
+    { step: 1, ceiling: 300, jitter: 0.5, is: 500, why: 'a window within the floor' },
     { step: 0, ceiling: DAY, jitter: 0.5, is: 2_500, why: 'no step counts as one' },
     { step: 8, ceiling: 10 * MINUTE, jitter: FULL, is: 10 * MINUTE, why: '640 s is past the ceiling' },
     { step: 8, ceiling: 10 * MINUTE, jitter: 0.5, is: 5 * MINUTE, why: 'jitter is drawn below the ceiling too' },
@@ -30,6 +39,20 @@ test('the pause is 5 s, doubling, with full jitter, between half a second and th
   ]
   for (const { step, ceiling, jitter, is, why = '' } of table)
     t.equal(backoffDelay(DEFAULT_OPTIONS, step, ceiling, jitter), is, `step ${step}, jitter ${jitter} ${why}`)
+  t.end()
+})
+
+test('the first pauses of many are spread evenly between the floor and the window', (t) => {
+  const many = 10_000
+  const perTenth = new Array<number>(50).fill(0)
+  for (let i = 0; i < many; i++) {
+    const tenth = Math.floor(backoffDelay(DEFAULT_OPTIONS, 1, DAY, (i + 0.5) / many) / 100)
+    perTenth[tenth] = (perTenth[tenth] ?? 0) + 1
+  }
+  const even = many / 45
+  t.equal(Math.max(...perTenth.slice(0, 5)), 0, 'none before the floor')
+  t.ok(Math.max(...perTenth) < 1.2 * even, `at most ${Math.max(...perTenth)} in a tenth of a second, of ${even}`)
+  t.ok(Math.min(...perTenth.slice(5, 50)) > 0.8 * even, 'and none is spared')
   t.end()
 })
 
