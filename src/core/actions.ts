@@ -150,7 +150,6 @@ export type Action =
       readonly at: EpochMs
       readonly peer: FeedId
       readonly reason: CloseReason
-      readonly jitter: Jitter
     }
   | { readonly type: 'connection/closed'; readonly at: EpochMs; readonly peer: FeedId; readonly jitter: Jitter }
   | {

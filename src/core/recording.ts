@@ -204,7 +204,7 @@ const actions = oneOf<'type', Action>('type', {
     cause,
   }),
   'connection/closeRequested': action('connection/closeRequested', { peer: text, reason: closeReason }),
-  'connection/closing': action('connection/closing', { peer: text, reason: closeReason, jitter: number }),
+  'connection/closing': action('connection/closing', { peer: text, reason: closeReason }),
   'connection/closed': action('connection/closed', { peer: text, jitter: number }),
   'connection/pinged': action('connection/pinged', { peer: text, rttMs: number, skewMs: number }),
   'connection/transferred': action('connection/transferred', { peer: text, count: optional(number) }),

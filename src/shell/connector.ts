@@ -323,7 +323,7 @@ export function createConnector(options: {
   }
 
   const close = (peer: FeedId, reason: CloseReason): void => {
-    store.dispatch({ type: 'connection/closing', at: clock.now(), peer, reason, jitter: random.next() })
+    store.dispatch({ type: 'connection/closing', at: clock.now(), peer, reason })
     dropRival(peer)
     const entry = live.get(peer)
     if (entry?.connection) return hangUp(entry.connection, () => ended(peer, entry))

@@ -51,7 +51,7 @@ test('what happens all the time is no reason to write', (t) => {
     { type: 'dial/started', at, attempt: 1, peer, address, cause: 'schedule' },
     { type: 'connection/pinged', at, peer, rttMs: 1, skewMs: 1 },
     { type: 'connection/transferred', at, peer, count: 1 },
-    { type: 'connection/closing', at, peer, reason: 'rotation', jitter: 0.5 },
+    { type: 'connection/closing', at, peer, reason: 'rotation' },
   ]
   for (const action of passing) t.equal(weightOf(action), 'passing', JSON.stringify(action).slice(0, 120))
   t.end()

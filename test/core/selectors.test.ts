@@ -44,7 +44,7 @@ test('a peer is shown with its routes and its connection, from idle to closing',
   t.equal(view(world, 'alice').connection.rtt?.mean, 40, 'round trip')
   t.equal(view(world, 'alice').connection.skew?.mean, -3, 'skew')
   t.equal(view(world, 'alice').routes.find((route) => route.id === addressOf(dialed))?.connectionCount, 1)
-  world.dispatch({ type: 'connection/closing', peer: idOf('alice'), reason: 'disconnected', jitter: 0 })
+  world.dispatch({ type: 'connection/closing', peer: idOf('alice'), reason: 'disconnected' })
   t.equal(view(world, 'alice').connection.status, 'closing')
   t.equal(view(world, 'alice').connection.direction, 'outbound')
   t.equal(statuses()[addressOf(dialed)], 'closing')
@@ -218,7 +218,7 @@ const REMEDIES: readonly Remedied[] = [
       world.add('alice')
       world.settle()
       world.connect('alice')
-      world.dispatch({ type: 'connection/closing', peer: idOf('alice'), reason: 'surplus', jitter: 0 })
+      world.dispatch({ type: 'connection/closing', peer: idOf('alice'), reason: 'surplus' })
     },
   },
   {

@@ -199,7 +199,6 @@ const action: fc.Arbitrary<Action> = fc.oneof(
       at,
       peer,
       reason: fc.constantFrom(...REASONS),
-      jitter,
     }),
   },
   { weight: 1, arbitrary: fc.record({ type: fc.constant('connection/closed' as const), at, peer, jitter }) },

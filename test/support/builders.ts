@@ -230,8 +230,7 @@ export class World {
         jitter: this.jitter,
         isGivenUp: true,
       })
-    for (const { peer, reason } of made.closes)
-      this.dispatch({ type: 'connection/closing', peer, reason, jitter: this.jitter })
+    for (const { peer, reason } of made.closes) this.dispatch({ type: 'connection/closing', peer, reason })
     for (const peer of made.lost) this.dispatch({ type: 'connection/closed', peer, jitter: this.jitter })
     if (made.deferrals.length > 0) this.dispatch({ type: 'routes/deferred', deferrals: made.deferrals })
     for (const { peer, address, cause } of made.dials)
