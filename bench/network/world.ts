@@ -10,8 +10,9 @@
  */
 import { createHash } from 'crypto'
 
-import type { RouteReport, StoredPeer, StoredRoute } from '../../src/core/actions'
+import type { RouteReport } from '../../src/core/actions'
 import { parseAddress } from '../../src/core/address'
+import { fromSnapshot, type StoredTables, toSnapshot } from '../../src/core/snapshot'
 import type { ParsedRoute, Priority } from '../../src/core/types'
 import { type ConnectionManager, createManager } from '../../src/manager'
 import {
@@ -100,7 +101,7 @@ export interface Host {
   session: number
   onSince: number
   onMs: number
-  table: { readonly routes: readonly StoredRoute[]; readonly peers: readonly StoredPeer[] } | null
+  table: StoredTables | null
   readonly have: Int32Array
   readonly wants: Uint8Array
   readonly wanted: readonly number[]
@@ -466,34 +467,8 @@ export class World {
     for (const { before, asManyAt, gone } of this.outages)
       if (before.get(host.index)?.session === host.session && !asManyAt.has(host.index)) gone.add(host.index)
     host.onMs += this.t - host.onSince
-    const { routes, peers } = manager.internal.store.getState()
-    host.table = {
-      routes: routes.valuesArray().map((route) => ({
-        route: (this.byId.get(route.peer) as Host).route as ParsedRoute,
-        isLocal: route.isLocal,
-        source: route.source,
-        standing: 'stored' as const,
-        addedAt: route.addedAt,
-        lastConnectionTime: route.lastConnectionTime,
-        lastErrorTime: route.lastErrorTime,
-        connectionCount: route.connectionCount,
-        errorCount: route.errorCount,
-        backoffStep: route.backoffStep,
-        nextAttemptAt: route.nextAttemptAt,
-        errors: route.errors,
-        duration: route.duration,
-      })),
-      peers: peers
-        .valuesArray()
-        .filter((peer) => peer.routes.length > 0)
-        .map(({ id, priority, isLongTerm, visitedAt }) => ({
-          id,
-          priority,
-          prioritisedBy: null,
-          isLongTerm,
-          visitedAt,
-        })),
-    }
+    // What the disk would give back, no more and no less.
+    host.table = fromSnapshot(toSnapshot(manager.internal.store.getState(), this.base.now()))
     if (silently) host.node.goOffline({ silently })
     manager.close()
     host.manager = null
@@ -619,11 +594,13 @@ export class World {
     const [sender, receiver] = direction === 0 ? [link.from, link.to] : [link.to, link.from]
     const feeds = batch.isWhole ? receiver.wanted : batch.feeds
     const arrived: number[] = []
+    let count = 0
     for (const feed of feeds) {
       const [from, to] = [receiver.have[feed] as number, sender.have[feed] as number]
       if (from >= to) continue
       receiver.have[feed] = to
       arrived.push(feed)
+      count += to - from
       for (const message of (this.feeds[feed] as Message[]).slice(from, to)) this.arrive(message, receiver)
     }
     if (arrived.length === 0) return
@@ -631,7 +608,7 @@ export class World {
     receiver.lastMessageAt = this.t
     // Only who dialed looks at how a visit goes, as in the adapter.
     if (receiver === link.from) {
-      receiver.manager?.internal.transferred(sender.id)
+      receiver.manager?.internal.transferred(sender.id, count)
       const { visit } = link
       visit.isCaughtUp = false
       visit.nextCheckAt = Math.max(visit.nextCheckAt, this.t + CHECK_QUIET_MS)
