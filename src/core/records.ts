@@ -5,6 +5,7 @@
  */
 import { hostKeyOf, portalOf } from './address'
 import type { Merit } from './merit'
+import { statsOf } from './stats'
 import type {
   Address,
   Connection,
@@ -121,8 +122,23 @@ function hostIn(address: Address): string {
   return key === null ? '' : key.slice(0, key.lastIndexOf(':'))
 }
 
-/** The last failures of one route, oldest first: as many times as complaints. */
-export class ErrorLog {
+/** What happened to a route, but for what it is ordered by. A duration is kept as its sums, which the rest follows from. */
+interface Past {
+  readonly errorLog: ErrorLog
+  readonly lastConnectionTime: EpochMs
+  readonly connectionCount: number
+  readonly lastSignalAt: EpochMs
+  readonly durationCount: number
+  readonly durationSum: number
+  readonly durationSqsum: number
+  readonly data: RouteData | null
+}
+
+/**
+ * The last failures of one route, oldest first: as many times as complaints. Most routes never did anything but fail, so it is
+ * a whole past, of one to whom nothing else happened.
+ */
+export class ErrorLog implements Past {
   static readonly EMPTY = new ErrorLog([], [])
 
   private constructor(
@@ -176,24 +192,62 @@ export class ErrorLog {
       at: this.times[i] ?? 0,
     }))
   }
+
+  get errorLog(): ErrorLog {
+    return this
+  }
+  get lastConnectionTime(): EpochMs {
+    return 0
+  }
+  get connectionCount(): number {
+    return 0
+  }
+  get lastSignalAt(): EpochMs {
+    return 0
+  }
+  get durationCount(): number {
+    return 0
+  }
+  get durationSum(): number {
+    return 0
+  }
+  get durationSqsum(): number {
+    return 0
+  }
+  get data(): RouteData | null {
+    return null
+  }
 }
 
 const NO_ERRORS: readonly RouteError[] = Object.freeze([])
 
-class Past {
-  static readonly first = new Past(NO_NUMBER, 0, 0, NO_NUMBER, ErrorLog.EMPTY, null, null)
-  static readonly none = new Past(0, 0, 0, 0, ErrorLog.EMPTY, null, null)
+/** Of a route that did more than fail. */
+class History implements Past {
+  static readonly first = new History(ErrorLog.EMPTY, NO_NUMBER, 0, NO_NUMBER, 0, NO_NUMBER, NO_NUMBER, null)
 
   constructor(
+    readonly errorLog: ErrorLog,
     readonly lastConnectionTime: EpochMs,
     readonly connectionCount: number,
-    readonly backoffStep: number,
     readonly lastSignalAt: EpochMs,
-    readonly errorLog: ErrorLog,
-    readonly duration: Stats | null,
+    readonly durationCount: number,
+    readonly durationSum: number,
+    readonly durationSqsum: number,
     readonly data: RouteData | null,
   ) {}
 }
+
+/**
+ * Failed dials in a row and the step of the backoff in one whole number. By its bits: a field that has once held a number with
+ * a box would have one in each record from then on, and the fields after it too.
+ */
+function packFailures(errorCount: number, backoffStep: number): number {
+  return Math.min(errorCount, MAX_ERROR_COUNT) | (backoffStep << ERROR_COUNT_BITS)
+}
+
+/** Beyond that nobody counts: with a second between them, they are the failures of half a year. Six bits are left to the step. */
+const ERROR_COUNT_BITS = 24
+const MAX_ERROR_COUNT = 2 ** ERROR_COUNT_BITS - 1
 
 // ---- routes -------------------------------------------------------------------------------------------------------
 
@@ -205,7 +259,7 @@ class RouteRecord implements Route {
     '',
     '',
     NO_KIND,
-    Past.none,
+    ErrorLog.EMPTY,
     0,
     0,
     NO_NUMBER,
@@ -221,7 +275,7 @@ class RouteRecord implements Route {
     readonly kind: Kind,
     readonly past: Past,
     readonly tie: number,
-    readonly errorCount: number,
+    readonly failures: number,
     readonly turnAt: EpochMs,
     readonly lastErrorTime: EpochMs,
     readonly dueAt: EpochMs,
@@ -265,8 +319,11 @@ class RouteRecord implements Route {
   get connectionCount(): number {
     return this.past.connectionCount
   }
+  get errorCount(): number {
+    return this.failures & MAX_ERROR_COUNT
+  }
   get backoffStep(): number {
-    return this.past.backoffStep
+    return this.failures >>> ERROR_COUNT_BITS
   }
   get lastSignalAt(): EpochMs {
     return this.past.lastSignalAt
@@ -275,7 +332,8 @@ class RouteRecord implements Route {
     return this.past.errorLog
   }
   get duration(): Stats | null {
-    return this.past.duration
+    const { durationCount, durationSum, durationSqsum } = this.past
+    return durationCount === 0 ? null : statsOf(durationCount, durationSum, durationSqsum)
   }
   get data(): RouteData | null {
     return this.past.data
@@ -293,7 +351,7 @@ class RouteRecord implements Route {
 
 /** A route that nothing has happened to yet. */
 export function makeRoute(address: Address, peer: FeedId, addedAt: EpochMs): Route {
-  return new RouteRecord(address, peer, NO_KIND, Past.none, 0, 0, 0, 0, 0, addedAt, 0)
+  return new RouteRecord(address, peer, NO_KIND, ErrorLog.EMPTY, 0, 0, 0, 0, 0, addedAt, 0)
 }
 
 /** The part of a route that follows from its peer and from when it is due: table.ts makes it fit with each change. */
@@ -308,7 +366,7 @@ export interface Fit {
 /** A copy with other values; the route itself where they are the values that it has. Of `change` all but `dueAt` counts, which is in `fit`. */
 export function changeRoute(route: Route, change: RouteChange, fit: Fit = route): Route {
   const record = route as RouteRecord
-  let { kind, past, errorCount, lastErrorTime, addedAt, nextAttemptAt } = record
+  let { kind, past, errorCount, backoffStep, lastErrorTime, addedAt, nextAttemptAt } = record
   let isOfKind = false
   let isOfPast = false
   // By the names that are there: to ask for each that might be takes longer than all the rest.
@@ -316,6 +374,9 @@ export function changeRoute(route: Route, change: RouteChange, fit: Fit = route)
     switch (name as keyof RouteChange) {
       case 'errorCount':
         errorCount = change.errorCount ?? errorCount
+        break
+      case 'backoffStep':
+        backoffStep = change.backoffStep ?? backoffStep
         break
       case 'lastErrorTime':
         lastErrorTime = change.lastErrorTime ?? lastErrorTime
@@ -328,7 +389,6 @@ export function changeRoute(route: Route, change: RouteChange, fit: Fit = route)
         break
       case 'lastConnectionTime':
       case 'connectionCount':
-      case 'backoffStep':
       case 'lastSignalAt':
       case 'errors':
       case 'errorLog':
@@ -345,11 +405,12 @@ export function changeRoute(route: Route, change: RouteChange, fit: Fit = route)
   const { queue, tier, tie, turnAt, dueAt } = fit
   if (isOfPast) past = changePast(record, change)
   if (isOfKind || queue !== kind.queue || tier !== kind.tier) kind = changeKind(kind, change, queue, tier)
+  const failures = packFailures(errorCount, backoffStep)
   const isSame =
     kind === record.kind &&
     past === record.past &&
     tie === record.tie &&
-    errorCount === record.errorCount &&
+    failures === record.failures &&
     turnAt === record.turnAt &&
     lastErrorTime === record.lastErrorTime &&
     dueAt === record.dueAt &&
@@ -362,7 +423,7 @@ export function changeRoute(route: Route, change: RouteChange, fit: Fit = route)
     kind,
     past,
     tie,
-    errorCount,
+    failures,
     inPlace(turnAt),
     inPlace(lastErrorTime),
     dueAt === nextAttemptAt ? inPlace(nextAttemptAt) : inPlace(dueAt),
@@ -437,30 +498,39 @@ let recentAt = 0
 
 function changePast({ past, address }: RouteRecord, change: RouteChange): Past {
   const {
+    errorLog = change.errors ? ErrorLog.of(change.errors, address) : past.errorLog,
     lastConnectionTime = past.lastConnectionTime,
     connectionCount = past.connectionCount,
-    backoffStep = past.backoffStep,
     lastSignalAt = past.lastSignalAt,
-    errorLog = change.errors ? ErrorLog.of(change.errors, address) : past.errorLog,
-    duration = past.duration,
     data = past.data,
   } = change
+  let { durationCount, durationSum, durationSqsum } = past
+  if (change.duration !== undefined) {
+    durationCount = change.duration?.count ?? 0
+    durationSum = change.duration?.sum ?? 0
+    durationSqsum = change.duration?.sqsum ?? 0
+  }
   const isSame =
+    errorLog === past.errorLog &&
     lastConnectionTime === past.lastConnectionTime &&
     connectionCount === past.connectionCount &&
-    backoffStep === past.backoffStep &&
     lastSignalAt === past.lastSignalAt &&
-    errorLog === past.errorLog &&
-    duration === past.duration &&
+    durationCount === past.durationCount &&
+    durationSum === past.durationSum &&
+    durationSqsum === past.durationSqsum &&
     data === past.data
   if (isSame) return past
-  return new Past(
+  const hasOnlyFailed =
+    lastConnectionTime === 0 && connectionCount === 0 && lastSignalAt === 0 && durationCount === 0 && data === null
+  if (hasOnlyFailed) return errorLog
+  return new History(
+    errorLog,
     inPlace(lastConnectionTime),
     connectionCount,
-    backoffStep,
     inPlace(lastSignalAt),
-    errorLog,
-    duration,
+    durationCount,
+    inPlace(durationSum),
+    inPlace(durationSqsum),
     data,
   )
 }

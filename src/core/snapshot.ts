@@ -17,6 +17,7 @@ import { hasBrought, type Merit, roundedMerit } from './merit'
 import { isPlainObject, isRouteData } from './options'
 import { own } from './own'
 import { PRIORITIES, USER } from './rank'
+import { isSameStats, statsOf } from './stats'
 import type { State } from './table'
 import type {
   Address,
@@ -197,7 +198,7 @@ export function isSameStored(a: Route, b: Route): boolean {
   return (
     source === b.source &&
     errors === b.errors &&
-    duration === b.duration &&
+    isSameStats(duration, b.duration) &&
     isAutomatic === b.isAutomatic &&
     data === b.data
   )
@@ -475,8 +476,7 @@ export function statsFrom(value: unknown): Stats | null {
   const sum = own(value, 'sum')
   const sqsum = own(value, 'sqsum')
   if (!isAmount(count) || !isAmount(sum) || !isAmount(sqsum) || !Number.isInteger(count) || count < 1) return null
-  const mean = sum / count
-  return { mean, stdev: Math.sqrt(Math.max(0, sqsum / count - mean * mean)), count, sum, sqsum }
+  return statsOf(count, sum, sqsum)
 }
 
 function isAmount(value: unknown): value is number {

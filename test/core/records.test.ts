@@ -1,8 +1,10 @@
 /** Compact records say what was put into them. */
 import test = require('tape')
 
+import { MAX_STEP } from '../../src/core/backoff'
 import { changePeer, changeRoute, ErrorLog, makePeer, makeRoute } from '../../src/core/records'
-import type { RouteError } from '../../src/core/types'
+import { addToStats } from '../../src/core/stats'
+import type { Route, RouteError } from '../../src/core/types'
 import { addressOf, idOf, START } from '../support/builders'
 
 const ADDRESS = addressOf('alice')
@@ -65,6 +67,51 @@ test('a route is copied with what changes, and is itself when nothing does', (t)
   const same = changeRoute(changed, { errorCount: 3, isStored: true, source: 'pub', backoffStep: 2 }, changed)
   t.equal(same, changed)
   t.equal(changeRoute(route, {}, { queue, tier, tie, turnAt, dueAt }), route)
+  t.end()
+})
+
+test('what happened to a route is read as it was written, whatever it was', (t) => {
+  const route = makeRoute(ADDRESS, idOf('alice'), START)
+  const none = { lastConnectionTime: 0, connectionCount: 0, lastSignalAt: 0, errors: [], duration: null, data: null }
+  const duration = addToStats(addToStats(null, 3_000), 5_000)
+  const changes = [
+    { lastConnectionTime: START },
+    { connectionCount: 1 },
+    { lastSignalAt: START },
+    { errors: [error('x')] },
+    { duration },
+    { data: { a: 1 } },
+  ]
+  const read = (of: Route) => {
+    const { lastConnectionTime, connectionCount, lastSignalAt, errors, duration, data } = of
+    return { lastConnectionTime, connectionCount, lastSignalAt, errors, duration, data }
+  }
+  t.deepEqual(read(route), none)
+  for (const change of changes) {
+    const changed = changeRoute(route, change)
+    t.deepEqual(read(changed), { ...none, ...change })
+    t.deepEqual(read(changeRoute(changed, none)), none, 'and may be taken back')
+    const failed = changeRoute(changed, { errors: [error('y')] })
+    t.deepEqual(read(failed), { ...none, ...change, errors: [error('y')] })
+  }
+  t.deepEqual(read(changeRoute(changeRoute(route, { duration }), { duration: null })), none)
+  t.end()
+})
+
+test('failures are counted up to more than anybody has, and the step beside them', (t) => {
+  const route = makeRoute(ADDRESS, idOf('alice'), START)
+  for (const [errorCount, backoffStep] of [
+    [0, 0],
+    [0, MAX_STEP],
+    [1, 0],
+    [7, 3],
+    [16_777_215, MAX_STEP],
+  ] as const) {
+    const changed = changeRoute(route, { errorCount, backoffStep })
+    t.deepEqual([changed.errorCount, changed.backoffStep], [errorCount, backoffStep])
+  }
+  const often = changeRoute(route, { errorCount: 1e9, backoffStep: 1 })
+  t.deepEqual([often.errorCount, often.backoffStep], [16_777_215, 1])
   t.end()
 })
 

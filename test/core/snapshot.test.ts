@@ -180,7 +180,7 @@ test('snapshot: figures that JSON cannot write do not cost the route', (t) => {
   const state = stateAfter(added(report(addressOf(1))))
   const route = changeRoute(state.routes.get(addressOf(1))!, {
     nextAttemptAt: Number.NaN,
-    errorCount: Number.POSITIVE_INFINITY,
+    connectionCount: Number.POSITIVE_INFINITY,
   })
   const all = state.routes.clone()
   all.set(addressOf(1), route)
@@ -188,7 +188,7 @@ test('snapshot: figures that JSON cannot write do not cost the route', (t) => {
   const { routes, skipped } = parseSnapshot(stringifySnapshot(toSnapshot(broken, T0)))
   t.deepEqual(skipped, [])
   t.deepEqual(
-    routes.map((stored) => [stored.route.address, stored.nextAttemptAt, stored.errorCount]),
+    routes.map((stored) => [stored.route.address, stored.nextAttemptAt, stored.connectionCount]),
     [[addressOf(1), 0, 0]],
   )
   t.end()

@@ -7,6 +7,7 @@ import { parseAddress, parseFeedId, withoutSeed } from '../../core/address'
 import { InvalidArgumentError } from '../../core/errors'
 import { routesOfPeer } from '../../core/plan'
 import { compareRoutesOfPeer } from '../../core/rank'
+import { isSameStats } from '../../core/stats'
 import type { State } from '../../core/table'
 import type { Address, FeedId, ParsedRoute, Route, RouteData } from '../../core/types'
 import { EventSource, type Source } from '../../shell/live'
@@ -283,6 +284,6 @@ function hasNews(was: Route, is: Route): boolean {
     was.errorCount !== is.errorCount ||
     was.lastErrorTime !== is.lastErrorTime ||
     was.lastConnectionTime !== is.lastConnectionTime ||
-    was.duration !== is.duration
+    !isSameStats(was.duration, is.duration)
   )
 }
