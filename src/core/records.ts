@@ -540,39 +540,119 @@ function changePast({ past, address }: RouteRecord, change: RouteChange): Past {
 export const IDLE: Connection = { status: 'idle' }
 const NO_ROUTES: readonly Address[] = Object.freeze([])
 
+/** What is thought of a peer: many are thought of alike. */
+interface Standing {
+  readonly priority: Priority
+  readonly prioritisedBy: string | null
+  readonly isLongTerm: boolean
+}
+
+const standings = new Pool<Standing>(1_024)
+
+function standingOf(priority: Priority, prioritisedBy: string | null, isLongTerm: boolean): Standing {
+  // Names may be anything, so they come last.
+  const by = prioritisedBy === null ? '' : ` ${prioritisedBy}`
+  return standings.get(`${priority} ${isLongTerm}${by}`, () => ({ priority, prioritisedBy, isLongTerm }))
+}
+
+/** What only a peer has to whom something is going on at present, or was a moment ago; all others share one. */
+class Activity {
+  static readonly none = new Activity(IDLE, 0, Number.POSITIVE_INFINITY)
+
+  constructor(
+    readonly connection: Connection,
+    readonly heldUntil: EpochMs,
+    readonly timerAt: EpochMs,
+  ) {}
+}
+
 class PeerRecord implements Peer {
   static readonly first = new PeerRecord(
     '',
-    'MEDIUM',
-    null,
-    false,
+    standingOf('MEDIUM', null, false),
     NO_NUMBER,
     0,
     NO_ROUTES,
-    IDLE,
-    NO_NUMBER,
-    NO_NUMBER,
+    Activity.none,
     null,
   )
 
   constructor(
     readonly id: FeedId,
-    readonly priority: Priority,
-    readonly prioritisedBy: string | null,
-    readonly isLongTerm: boolean,
+    private readonly standing: Standing,
     readonly visitedAt: EpochMs,
     readonly tie: number,
     /** The only route as it is, as most peers have one. */
     private readonly addresses: Address | readonly Address[],
-    readonly connection: Connection,
-    readonly heldUntil: EpochMs,
-    readonly timerAt: EpochMs,
+    private readonly activity: Activity,
     readonly merit: Merit | null,
   ) {}
 
+  get priority(): Priority {
+    return this.standing.priority
+  }
+  get prioritisedBy(): string | null {
+    return this.standing.prioritisedBy
+  }
+  get isLongTerm(): boolean {
+    return this.standing.isLongTerm
+  }
   get routes(): readonly Address[] {
     return typeof this.addresses === 'string' ? [this.addresses] : this.addresses
   }
+  get connection(): Connection {
+    return this.activity.connection
+  }
+  get heldUntil(): EpochMs {
+    return this.activity.heldUntil
+  }
+  get timerAt(): EpochMs {
+    return this.activity.timerAt
+  }
+
+  /** A copy with other values. */
+  with(change: Partial<Peer>): Peer {
+    let { standing, visitedAt, addresses, activity, merit } = this
+    let isOfStanding = false
+    let isOfActivity = false
+    // By the names that are there, as with routes.
+    for (const name in change) {
+      switch (name as keyof Peer) {
+        case 'visitedAt':
+          visitedAt = inPlace(change.visitedAt ?? visitedAt)
+          break
+        case 'merit':
+          if (change.merit !== undefined) merit = change.merit
+          break
+        case 'routes':
+          if (change.routes) addresses = addressesOf(change.routes)
+          break
+        case 'connection':
+        case 'heldUntil':
+        case 'timerAt':
+          isOfActivity = true
+          break
+        default:
+          isOfStanding = true
+      }
+    }
+    if (isOfStanding) {
+      const { priority = standing.priority, prioritisedBy = standing.prioritisedBy } = change
+      standing = standingOf(priority, prioritisedBy, change.isLongTerm ?? standing.isLongTerm)
+    }
+    if (isOfActivity) {
+      const { connection = activity.connection, heldUntil = activity.heldUntil, timerAt = activity.timerAt } = change
+      const isNone = connection === IDLE && heldUntil === 0 && timerAt === Number.POSITIVE_INFINITY
+      activity = isNone ? Activity.none : new Activity(connection, heldUntil, timerAt)
+    }
+    return new PeerRecord(this.id, standing, visitedAt, this.tie, addresses, activity, merit)
+  }
+}
+
+function addressesOf(routes: readonly Address[]): Address | readonly Address[] {
+  const [only] = routes
+  if (only === undefined) return NO_ROUTES
+  return routes.length === 1 ? only : routes
 }
 
 /** A peer of whom nothing is known but maybe an address. */
@@ -581,37 +661,10 @@ export function makePeer(
   tie: number,
   { priority = 'MEDIUM', address }: { readonly priority?: Priority; readonly address?: Address } = {},
 ): Peer {
-  const routes = address ?? NO_ROUTES
-  return new PeerRecord(id, priority, null, false, 0, tie, routes, IDLE, 0, Number.POSITIVE_INFINITY, null)
+  return new PeerRecord(id, standingOf(priority, null, false), 0, tie, address ?? NO_ROUTES, Activity.none, null)
 }
 
 /** A copy with other values. */
 export function changePeer(peer: Peer, change: Partial<Peer>): Peer {
-  const { id, tie } = peer
-  const {
-    priority = peer.priority,
-    prioritisedBy = peer.prioritisedBy,
-    isLongTerm = peer.isLongTerm,
-    visitedAt = peer.visitedAt,
-    routes = peer.routes,
-    connection = peer.connection,
-    heldUntil = peer.heldUntil,
-    timerAt = peer.timerAt,
-    merit = peer.merit,
-  } = change
-  const [only] = routes
-  const addresses = only !== undefined && routes.length === 1 ? only : routes.length === 0 ? NO_ROUTES : routes
-  return new PeerRecord(
-    id,
-    priority,
-    prioritisedBy,
-    isLongTerm,
-    visitedAt,
-    tie,
-    addresses,
-    connection,
-    heldUntil,
-    timerAt,
-    merit,
-  )
+  return (peer as PeerRecord).with(change)
 }

@@ -2,9 +2,10 @@
 import test = require('tape')
 
 import { MAX_STEP } from '../../src/core/backoff'
-import { changePeer, changeRoute, ErrorLog, makePeer, makeRoute } from '../../src/core/records'
+import type { Merit } from '../../src/core/merit'
+import { changePeer, changeRoute, ErrorLog, IDLE, makePeer, makeRoute } from '../../src/core/records'
 import { addToStats } from '../../src/core/stats'
-import type { Route, RouteError } from '../../src/core/types'
+import type { Connection, Peer, Route, RouteError } from '../../src/core/types'
 import { addressOf, idOf, START } from '../support/builders'
 
 const ADDRESS = addressOf('alice')
@@ -112,6 +113,43 @@ test('failures are counted up to more than anybody has, and the step beside them
   }
   const often = changeRoute(route, { errorCount: 1e9, backoffStep: 1 })
   t.deepEqual([often.errorCount, often.backoffStep], [16_777_215, 1])
+  t.end()
+})
+
+test('a peer is copied with what changes', (t) => {
+  const peer = makePeer(idOf('alice'), 7, { priority: 'LOW', address: ADDRESS })
+  const dialing: Connection = { status: 'dialing', since: START, attempts: [], tried: [] }
+  const merit: Merit = { messages: 1, coveredMs: 2, at: START, broughtAt: START }
+  const read = (of: Peer) => {
+    const { id, tie, priority, prioritisedBy, isLongTerm, visitedAt, routes, connection, heldUntil, timerAt } = of
+    const { merit } = of
+    return { id, tie, priority, prioritisedBy, isLongTerm, visitedAt, routes, connection, heldUntil, timerAt, merit }
+  }
+  const first = { id: idOf('alice'), tie: 7, priority: 'LOW', prioritisedBy: null, isLongTerm: false, visitedAt: 0 }
+  const rest = { routes: [ADDRESS], connection: IDLE, heldUntil: 0, timerAt: Number.POSITIVE_INFINITY, merit: null }
+  const before = { ...first, ...rest }
+  t.deepEqual(read(peer), before)
+  let present = peer
+  let expected: object = before
+  const changes: readonly Partial<Peer>[] = [
+    { priority: 'BANNED' },
+    { prioritisedBy: 'null' },
+    { prioritisedBy: '' },
+    { prioritisedBy: 'a b', isLongTerm: true },
+    { visitedAt: START },
+    { routes: [] },
+    { connection: dialing, timerAt: START + 1 },
+    { heldUntil: START + 2, merit },
+    { connection: IDLE, timerAt: Number.POSITIVE_INFINITY, heldUntil: 0 },
+    { prioritisedBy: null, merit: null },
+  ]
+  for (const change of changes) {
+    t.deepEqual(read(changePeer(peer, change)), { ...before, ...change })
+    present = changePeer(present, change)
+    expected = { ...expected, ...change }
+    t.deepEqual(read(present), expected, 'after the others, too')
+  }
+  t.deepEqual(read(peer), before, 'and the first is untouched')
   t.end()
 })
 
