@@ -61,8 +61,6 @@ const RECENTLY_PROVEN_MS = 7 * 24 * 60 * MINUTE
 const SILENT_PROVEN_PEERS = 3
 /** Unlike destinations that fail in a row before a transport is declared down. */
 const TRANSPORT_FAILURES = 3
-/** Failures that a route remembers. */
-const MAX_ERRORS = 5
 /** Enough for every dial of a day; what is beyond keeps its charge. */
 const MAX_SUSPECTS = 20_000
 const MAX_DEFERRED = 4_096
@@ -500,7 +498,7 @@ export function chargeFailure(
   // Read again: a refund may just have given it back what an earlier failure had cost.
   const route = tx.route(address) ?? before
   const { message, code } = failure
-  const errorLog = route.errorLog.with({ message, code, at: tx.at }, MAX_ERRORS, address)
+  const errorLog = route.errorLog.with({ message, code, at: tx.at }, address)
   const ceiling = pauseCeiling(tx, peer)
   const layer = key === null ? undefined : tx.root.layers.get(key)
   if (layer) {

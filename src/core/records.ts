@@ -9,6 +9,7 @@ import { statsOf } from './stats'
 import type {
   Address,
   Connection,
+  DurationMs,
   EpochMs,
   FeedId,
   Peer,
@@ -134,62 +135,82 @@ interface Past {
   readonly data: RouteData | null
 }
 
+/** As many failures of a route are kept. */
+export const MAX_ERRORS = 5
+
 /**
- * The last failures of one route, oldest first: as many times as complaints. Most routes never did anything but fail, so it is
- * a whole past, of one to whom nothing else happened.
+ * The last failures of one route. Of their times the last one is kept, and for the others how long before the next one they
+ * were: small whole numbers, which need no box, in fields, where a list would be two objects more. Most routes never did
+ * anything but fail, so it is a whole past, of one to whom nothing else happened.
  */
 export class ErrorLog implements Past {
-  static readonly EMPTY = new ErrorLog([], [])
+  static readonly EMPTY = new ErrorLog([], NO_NUMBER, null, null, null, null)
 
   private constructor(
-    private readonly times: readonly EpochMs[],
+    /** Oldest first; one alone if they were all alike. */
     private readonly complaints: readonly Complaint[] | Complaint,
+    readonly lastAt: EpochMs,
+    private readonly gap1: DurationMs | null,
+    private readonly gap2: DurationMs | null,
+    private readonly gap3: DurationMs | null,
+    private readonly gap4: DurationMs | null,
   ) {}
 
+  /** Of the last ones, if there are more than are kept. */
   static of(errors: readonly RouteError[], address: Address): ErrorLog {
-    if (errors.length === 0) return ErrorLog.EMPTY
-    const host = hostIn(address)
-    const made: Complaint[] = []
-    for (let i = 0; i < errors.length; i++) {
-      const each = errors[i] as RouteError
-      const last = errors[i - 1]
+    const last = errors.slice(-MAX_ERRORS)
+    let log = ErrorLog.EMPTY
+    const host = last.length > 0 ? hostIn(address) : ''
+    let complaint: Complaint | null = null
+    for (let i = 0; i < last.length; i++) {
+      const each = last[i] as RouteError
+      const before = last[i - 1]
       // A route mostly fails as it failed before.
-      const isSame = last?.message === each.message && last.code === each.code
-      made.push(isSame ? (made[i - 1] as Complaint) : complaintOf(each, host))
+      const isSame = before?.message === each.message && before.code === each.code
+      complaint = isSame && complaint ? complaint : complaintOf(each, host)
+      log = log.and(complaint, each.at)
     }
-    const [first] = made
-    const isUniform = first !== undefined && made.every((each) => each === first)
-    return new ErrorLog(
-      errors.map(({ at }) => at),
-      isUniform ? first : made,
-    )
+    return log
   }
 
-  /** With one more at the end, and the last `limit` of them. */
-  with(error: RouteError, limit: number, address: Address): ErrorLog {
-    const added = complaintOf(error, hostIn(address))
-    const times = this.times.slice(1 - limit).concat(error.at)
-    if (this.times.length === 0 || this.complaints === added) return new ErrorLog(times, added)
-    return new ErrorLog(
-      times,
-      this.list()
-        .slice(1 - limit)
-        .concat(added),
-    )
+  /** With one more at the end, and without the first if there were as many as are kept. */
+  with(error: RouteError, address: Address): ErrorLog {
+    return this.and(complaintOf(error, hostIn(address)), error.at)
+  }
+
+  private and(added: Complaint, at: EpochMs): ErrorLog {
+    if (this === ErrorLog.EMPTY) return new ErrorLog(added, at, null, null, null, null)
+    const { gap1, gap2, gap3, lastAt } = this
+    const complaints = this.complaints === added ? added : compact([...this.list().slice(1 - MAX_ERRORS), added])
+    return new ErrorLog(complaints, at, inPlace(at - lastAt), gap1, gap2, gap3)
+  }
+
+  /** Oldest first. */
+  private times(): EpochMs[] {
+    if (this === ErrorLog.EMPTY) return []
+    const times = [this.lastAt]
+    let at = this.lastAt
+    for (const gap of [this.gap1, this.gap2, this.gap3, this.gap4]) {
+      if (gap === null) break
+      at -= gap
+      times.push(at)
+    }
+    return times.reverse()
   }
 
   private list(): readonly Complaint[] {
     const { complaints } = this
-    return 'code' in complaints ? this.times.map(() => complaints) : complaints
+    return 'code' in complaints ? this.times().map(() => complaints) : complaints
   }
 
   errorsOf(address: Address): readonly RouteError[] {
-    if (this.times.length === 0) return NO_ERRORS
+    if (this === ErrorLog.EMPTY) return NO_ERRORS
     const host = hostIn(address)
+    const times = this.times()
     return this.list().map(({ text, code, isMarked }, i) => ({
       message: isMarked ? text.split(HOST_MARK).join(host) : text,
       code,
-      at: this.times[i] ?? 0,
+      at: times[i] ?? 0,
     }))
   }
 
@@ -217,6 +238,11 @@ export class ErrorLog implements Past {
   get data(): RouteData | null {
     return null
   }
+}
+
+function compact(complaints: readonly Complaint[]): readonly Complaint[] | Complaint {
+  const [first] = complaints
+  return first !== undefined && complaints.every((each) => each === first) ? first : complaints
 }
 
 const NO_ERRORS: readonly RouteError[] = Object.freeze([])
@@ -404,6 +430,8 @@ export function changeRoute(route: Route, change: RouteChange, fit: Fit = route)
   }
   const { queue, tier, tie, turnAt, dueAt } = fit
   if (isOfPast) past = changePast(record, change)
+  // One number for both, as it is mostly the last failure that is noted in both places.
+  if (lastErrorTime === past.errorLog.lastAt) lastErrorTime = past.errorLog.lastAt
   if (isOfKind || queue !== kind.queue || tier !== kind.tier) kind = changeKind(kind, change, queue, tier)
   const failures = packFailures(errorCount, backoffStep)
   const isSame =
@@ -432,9 +460,10 @@ export function changeRoute(route: Route, change: RouteChange, fit: Fit = route)
   )
 }
 
-/** A zero that comes out of an object or a sum may have a box of its own. */
-function inPlace(at: EpochMs): EpochMs {
-  return at === 0 ? 0 : at
+/** A zero or another small whole number needs no box, and has one nevertheless if it comes out of an object or a sum. */
+function inPlace(value: number): number {
+  const whole = value | 0
+  return whole === value ? whole : value
 }
 
 function changeKind(kind: Kind, change: RouteChange, queue: string, tier: number): Kind {

@@ -23,7 +23,7 @@ import { tieOf } from './hash'
 import { credit, noLater } from './merit'
 import { dialTimeout, slotsMax } from './options'
 import { isFeeler, isLow, isTrial, STRANGER_TIER, tierOf, USER, worstRouteFirst } from './rank'
-import { makePeer, makeRoute, type RouteChange } from './records'
+import { MAX_ERRORS, makePeer, makeRoute, type RouteChange } from './records'
 import { addToStats } from './stats'
 import { attemptsOf, IDLE, initialState, isHostShared, occupancyOf, type State, Transaction } from './table'
 import type { Address, Attempt, Connection, FeedId, InitialSync, Jitter, Peer, Priority, Route } from './types'
@@ -481,7 +481,7 @@ function loadRoute(tx: Transaction, stored: StoredRoute): void {
     errorCount: stored.errorCount,
     backoffStep: Math.min(stored.backoffStep, MAX_STEP),
     nextAttemptAt: clampAttempt(stored.nextAttemptAt, tx.at, ceiling),
-    errors: stored.errors.slice(-5),
+    errors: stored.errors.slice(-MAX_ERRORS),
     duration: stored.duration,
   })
 }

@@ -17,6 +17,7 @@ import { hasBrought, type Merit, roundedMerit } from './merit'
 import { isPlainObject, isRouteData } from './options'
 import { own } from './own'
 import { PRIORITIES, USER } from './rank'
+import { MAX_ERRORS } from './records'
 import { isSameStats, statsOf } from './stats'
 import type { State } from './table'
 import type {
@@ -98,8 +99,6 @@ export interface SkippedEntry {
   readonly error: ErrorInfo
 }
 
-/** As many as the state keeps (blame.ts). */
-const MAX_ERRORS = 5
 /** The limits that errors.ts and the API set; a file may exceed them, the state may not. */
 const MAX_MESSAGE = 300
 const MAX_CODE = 64

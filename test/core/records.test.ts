@@ -29,7 +29,7 @@ for (const [what, errors] of LISTS)
   test(`errors are read as they were written: ${what}`, (t) => {
     t.deepEqual(ErrorLog.of(errors, ADDRESS).errorsOf(ADDRESS), errors)
     let log = ErrorLog.EMPTY
-    for (const each of errors) log = log.with(each, 5, ADDRESS)
+    for (const each of errors) log = log.with(each, ADDRESS)
     t.deepEqual(log.errorsOf(ADDRESS), errors, 'one by one, too')
     t.end()
   })
@@ -38,9 +38,17 @@ test('an error log keeps the last ones', (t) => {
   const errors = Array.from({ length: 9 }, (_, i) => error(i % 3 === 0 ? 'x' : `y ${HOST}`, null, START + i))
   let log = ErrorLog.EMPTY
   for (let i = 0; i < errors.length; i++) {
-    log = log.with(errors[i]!, 5, ADDRESS)
+    log = log.with(errors[i]!, ADDRESS)
     t.deepEqual(log.errorsOf(ADDRESS), errors.slice(Math.max(0, i - 4), i + 1))
+    t.equal(log.lastAt, errors[i]?.at)
   }
+  t.deepEqual(ErrorLog.of(errors, ADDRESS).errorsOf(ADDRESS), errors.slice(-5), 'of many, too')
+  t.end()
+})
+
+test('an error log keeps times however far apart they are, whatever their order', (t) => {
+  const errors = [START, 0, 8.64e15, 5, START].map((at) => error('x', null, at))
+  t.deepEqual(ErrorLog.of(errors, ADDRESS).errorsOf(ADDRESS), errors)
   t.end()
 })
 
