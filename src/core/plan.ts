@@ -20,7 +20,7 @@ import {
 } from './rank'
 import { changePeer } from './records'
 import { advance } from './reducer'
-import { dialsWanted, hopeEndsAt, hopeWanesAt, isVouchedFor, whyNotDial } from './refusal'
+import { dialsWanted, hopeEndsAt, hopeOf, hopeWanesAt, isVouchedFor, whyNotDial } from './refusal'
 import {
   attemptsOf,
   CLOSING_TIMEOUT_MS,
@@ -34,6 +34,7 @@ import {
   routeAfter,
   routeBefore,
   type State,
+  staggerAfter,
 } from './table'
 import type {
   Close,
@@ -172,7 +173,9 @@ function dial(draft: Draft, route: Route, cause: DialCause): void {
     draft.slotsTaken.set(route.class, (draft.slotsTaken.get(route.class) ?? 0) + 1)
   for (const layer of layersDownAbove(state, route))
     draft.probed.set(layer.key, { ...layer, retryAt: probeEndsAt(state, layer, route, now) })
-  wake(draft, now + Math.min(timeoutMs, state.options.staggerMs, state.options.staggerLocalMs))
+  // What follows before it has an outcome: the next route of its peer, or another peer while this one does not answer.
+  wake(draft, hopeOf(state, now, now + timeoutMs))
+  if ((state.peers.get(route.peer)?.routes.length ?? 0) > 1) wake(draft, now + staggerAfter(state.options, route))
 }
 
 /** Whether a dial to this peer by another route of the class is in flight: a race takes one slot of a class. */

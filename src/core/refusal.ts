@@ -7,7 +7,7 @@ import { isDown, isUnsupported, LINK, layerHolds, layersDownAbove, needsLink, RE
 import { slotsMax } from './options'
 import { tierOf, USER } from './rank'
 import { attemptsOf, NEW_CLASS, occupancyOf, type State } from './table'
-import type { Attempt, DialCause, EpochMs, Layer, Peer, Refusal, RefusalReason, Route } from './types'
+import type { DialCause, EpochMs, Layer, Peer, Refusal, RefusalReason, Route } from './types'
 
 interface Context {
   readonly state: State
@@ -162,7 +162,9 @@ function hopefulDials(state: State, routeClass: string, now: EpochMs): EpochMs[]
     // Sorted by it: the others are connected.
     if (timerAt === Number.POSITIVE_INFINITY) break
     const until = Math.max(
-      ...attemptsOf(connection).map((each) => (each.class === routeClass ? each.startedAt + hopeMs(state, each) : 0)),
+      ...attemptsOf(connection).map((each) =>
+        each.class === routeClass ? hopeOf(state, each.startedAt, each.deadlineAt) : 0,
+      ),
     )
     if (until > now) found.push(until)
   }
@@ -170,12 +172,13 @@ function hopefulDials(state: State, routeClass: string, now: EpochMs): EpochMs[]
 }
 
 /**
- * Most dials that succeed do so within this part of what they are given. After an interruption we are in a hurry, and most of
- * those that we had are there: the few round trips that they take are all that is waited for before another begins.
+ * Until when a dial is counted on. Most that succeed do so within a part of what they are given. After an interruption we are in
+ * a hurry, and most of those that we had are there: the few round trips that they take are all that is waited for before another
+ * begins.
  */
-function hopeMs({ onlineAt }: State, { startedAt, deadlineAt }: Attempt): number {
+export function hopeOf({ onlineAt }: State, startedAt: EpochMs, deadlineAt: EpochMs): EpochMs {
   const isHurried = startedAt - onlineAt < HURRIED_MS
-  return Math.ceil((deadlineAt - startedAt) / (isHurried ? HURRIED_PART : HOPE_PART))
+  return startedAt + Math.ceil((deadlineAt - startedAt) / (isHurried ? HURRIED_PART : HOPE_PART))
 }
 
 const HOPE_PART = 6

@@ -190,7 +190,8 @@ export function isCandidate(options: Options, peer: Peer): boolean {
 /** What worked the last time is given longer than one round trip before others are tried beside it. */
 const PROVEN_STAGGER = 8
 
-function staggerAfter(options: Options, route: Route | undefined): number {
+/** How long after the dial of a route the next one of its peer may begin. */
+export function staggerAfter(options: Options, route: Route | undefined): number {
   const staggerMs = route?.isLocal ? options.staggerLocalMs : options.staggerMs
   return route && route.lastConnectionTime > 0 && route.errorCount === 0 ? PROVEN_STAGGER * staggerMs : staggerMs
 }

@@ -1,11 +1,12 @@
 /**
- * When to plan: after events, once per turn however many there were, and when the plan said that something falls due. One
- * timer, no polling. What the plan says is begun by the connector; each beginning is an event, so planning goes on until
- * nothing is left to do.
+ * When to plan: after events that may change what is decided, once per turn however many there were, and when the plan said
+ * that something falls due. One timer, no polling. What the plan says is begun by the connector; what comes of it are events, so
+ * planning goes on until nothing is left to do.
  */
-
+import type { Action } from '../core/actions'
 import { isEmptyPlan, plan } from '../core/plan'
-import { firstDue } from '../core/table'
+import { mayMatter } from '../core/relevance'
+import { firstDue, type State } from '../core/table'
 import type { Plan } from '../core/types'
 import type { Clock } from './clock'
 import type { Store } from './store'
@@ -47,6 +48,8 @@ export function startScheduler(options: {
   let wasSlow = false
   let isClosed = false
   let isPaused = false
+  /** What the plan said is being put into the state. */
+  let isBeginning = false
   let plans = 0
   let wakeUps = 0
 
@@ -86,8 +89,15 @@ export function startScheduler(options: {
         }, next.wakeAt - at)
       }
     }
+    isBeginning = true
+    let isWhole: boolean
+    try {
+      isWhole = begin(next, isOver) !== false
+    } finally {
+      isBeginning = false
+    }
     // What is left is in the plan that is made then.
-    if (begin(next, isOver) === false) waitForNextTurn()
+    if (!isWhole) waitForNextTurn()
   }
 
   /** Takes the place of what was requested for the end of this turn. */
@@ -110,9 +120,17 @@ export function startScheduler(options: {
     })
   }
 
-  const unsubscribe = store.subscribe((action) => {
-    // The plan's own bookkeeping: what it changes is what the plan was made of.
-    if (action.type !== 'clock/advanced') request()
+  /** The plan's own: a plan that has begun leaves an empty one, and its `wakeAt` holds for what it has begun. */
+  const isOwn = ({ type }: Action): boolean =>
+    type === 'clock/advanced' || (isBeginning && (type === 'dial/started' || type === 'routes/deferred'))
+
+  /** The timer does not hear that the clock was set. */
+  const isClockOff = ({ at }: Action, { now }: State): boolean =>
+    at < now - CLOCK_TOLERANCE_MS || (timerAt !== null && at >= timerAt)
+
+  const unsubscribe = store.subscribe((action, before, after) => {
+    if (isDeferred || isOwn(action)) return
+    if (mayMatter(before, after) || isClockOff(action, before)) request()
   })
 
   return {

@@ -15,10 +15,22 @@ import { isFeeler, isTrial } from '../../src/core/rank'
 import { changePeer } from '../../src/core/records'
 import { advance, initialState, reduce, replay } from '../../src/core/reducer'
 import { dialsWanted, hopeEndsAt, whyNotDial } from '../../src/core/refusal'
+import { mayMatter } from '../../src/core/relevance'
 import { attemptsOf, occupancyOf, type State } from '../../src/core/table'
 import type { Dial, Peer, Plan, Route } from '../../src/core/types'
 import { narrowOptions, perform, type Step, showStep, steps } from '../support/arbitraries'
-import { DAY, describePlan, nameOf, options, report, SECOND, serialise, slots, World } from '../support/builders'
+import {
+  DAY,
+  describePlan,
+  labelOf,
+  nameOf,
+  options,
+  report,
+  SECOND,
+  serialise,
+  slots,
+  World,
+} from '../support/builders'
 
 const SEED = Number(process.env.SEED ?? Date.now() % 2 ** 31)
 const RUNS = Number(process.env.RUNS ?? 400)
@@ -217,6 +229,56 @@ test('a plan that has begun leaves an empty one, and nothing falls due before it
       }),
     ),
   )
+  t.end()
+})
+
+/** What is heard all the time, of everybody who is there. */
+function hearsay({ peers, routes }: State): Action[] {
+  const at = 0
+  const heard: Action[] = []
+  for (const { id: peer, connection } of peers.values()) {
+    heard.push({ type: 'peer/prioritised', at, peer, priority: 'HIGH' })
+    if (connection.status !== 'connected') continue
+    heard.push({ type: 'connection/pinged', at, peer, rttMs: 80, skewMs: 5 }, { type: 'connection/caughtUp', at, peer })
+    heard.push({ type: 'connection/transferred', at, peer })
+  }
+  for (const address of routes.keys())
+    heard.push({ type: 'routes/added', at, reports: [report(labelOf(address), { source: 'local' })] })
+  return heard
+}
+
+test('after what cannot matter there is nothing to do, and nothing before the time that was said', (t) => {
+  const spared = new Map<string, number>()
+  property(
+    t,
+    'relevance',
+    (given) =>
+      run(given, (world) =>
+        settleWith(world, ({ now }, { wakeAt, ...made }, state) => {
+          if (!isEmptyPlan({ wakeAt, ...made })) return
+          const quiet = advance(state, now)
+          for (const action of [
+            ...hearsay(quiet),
+            ...given.steps.flatMap((each) => (each.do === 'action' ? each.action : [])),
+          ]) {
+            const after = reduce(quiet, { ...action, at: now })
+            if (mayMatter(quiet, after)) continue
+            const next = plan(after, now)
+            must(isEmptyPlan(next), `${action.type} was not to matter, and yet: ${describePlan(next)}`)
+            // It may ask to be woken sooner than before, for those that were looked at in vain before.
+            const last = wakeAt === null ? now + FAR_AHEAD : wakeAt - 1
+            for (const at of [next.wakeAt ?? last, now + Math.floor((last - now) / 2), last]) {
+              const later = plan(after, Math.min(at, last))
+              must(isEmptyPlan(later), `${action.type} was not to matter; ${at - now} ms later: ${describePlan(later)}`)
+            }
+            if (after.changedPeers.length > 0) spared.set(action.type, (spared.get(action.type) ?? 0) + 1)
+          }
+        }),
+      ),
+    RUNS / 8,
+  )
+  for (const type of ['connection/pinged', 'connection/transferred', 'routes/added'])
+    t.ok((spared.get(type) ?? 0) > 0 || RUNS < 100, `${spared.get(type)} times it was ${type}`)
   t.end()
 })
 

@@ -4,6 +4,7 @@ import test = require('tape')
 import { parseAddress } from '../../src/core/address'
 import { DEFAULT_OPTIONS, type Options } from '../../src/core/options'
 import { initialState } from '../../src/core/reducer'
+import { attemptsOf } from '../../src/core/table'
 import type { Plan } from '../../src/core/types'
 import { createManager } from '../../src/manager'
 import type { Clock } from '../../src/shell/clock'
@@ -152,28 +153,85 @@ test('with one peer in its pause it wakes once, when the pause is over', (t) => 
   t.end()
 })
 
-test('what is begun makes events, and these lead to one more plan until nothing is left', (t) => {
-  const { clock, store, plans } = (() => {
-    let attempt = 0
-    const made = scheduling({}, (plan) => {
-      for (const { peer, address, cause } of plan.dials)
-        made.store.dispatch({ type: 'dial/started', at: made.clock.now(), attempt: ++attempt, peer, address, cause })
-    })
-    return made
-  })()
+test('what has begun needs no further plan, and what comes of it does', (t) => {
+  let attempt = 0
+  const { clock, store, plans, add } = scheduling({}, (plan) => {
+    for (const { peer, address, cause } of plan.dials)
+      store.dispatch({ type: 'dial/started', at: clock.now(), attempt: ++attempt, peer, address, cause })
+  })
+  const dialCounts = (): number[] => plans.splice(0).map((plan) => plan.dials.length)
   store.dispatch({ type: 'connections/started', at: clock.now() })
-  for (const { address } of [alice, bob])
-    store.dispatch({
-      type: 'routes/added',
-      at: clock.now(),
-      reports: parseAddress(address).map((route) => ({ route, isLocal: false, source: 'manual' })),
-    })
+  for (const { address } of [alice, bob]) add(address)
   clock.flush()
-  t.deepEqual(
-    plans.map((plan) => plan.dials.length),
-    [2, 0],
-    'two dials, then nothing more',
-  )
+  t.deepEqual(dialCounts(), [2], 'two dials, and no look at what is left: there is nothing')
+  const error = { message: 'refused', code: 'ECONNREFUSED' }
+  const { id: peer, address } = alice
+  const connection = store.getState().peers.get(peer)?.connection
+  const [dialed] = connection ? attemptsOf(connection) : []
+  const at = clock.now()
+  store.dispatch({
+    type: 'dial/failed',
+    at,
+    attempt: dialed?.id ?? 0,
+    peer,
+    address,
+    error,
+    jitter: 0.5,
+    isGivenUp: false,
+  })
+  clock.flush()
+  t.equal(dialCounts().length, 1, 'a plan when alice has failed')
+  t.end()
+})
+
+test('no plan after what cannot change a decision, unless the clock was set meanwhile', (t) => {
+  let attempt = 0
+  const { clock, store, plans, add } = scheduling({}, (plan) => {
+    for (const { peer, address, cause } of plan.dials) {
+      store.dispatch({ type: 'dial/started', at: clock.now(), attempt: ++attempt, peer, address, cause })
+      const opened = { at: clock.now(), attempt, peer, address, cause }
+      store.dispatch({ type: 'connection/opened', direction: 'outbound', ...opened })
+    }
+  })
+  const ping = (): void =>
+    store.dispatch({ type: 'connection/pinged', at: clock.now(), peer: alice.id, rttMs: 30, skewMs: 1 })
+  const transfer = (): void => store.dispatch({ type: 'connection/transferred', at: clock.now(), peer: alice.id })
+  store.dispatch({ type: 'connections/started', at: clock.now() })
+  add(alice.address)
+  clock.flush()
+  // The first one says that the visit to somebody new was worth it.
+  transfer()
+  clock.flush()
+  const made = plans.length
+  ping()
+  transfer()
+  add(alice.address)
+  clock.flush()
+  t.equal(plans.length, made, 'none')
+  t.equal(store.getState().peers.get(alice.id)?.connection.status, 'connected', 'she was heard, though')
+  clock.jump(-HOUR)
+  ping()
+  clock.flush()
+  t.ok(plans.length > made, 'some, as the clock has gone back')
+  t.end()
+})
+
+test('an event after the time to wake leads to a plan, as the timer may not have heard of a new time', (t) => {
+  const { clock, store, plans, scheduler, add } = scheduling({ maxInbound: null })
+  store.dispatch({ type: 'connections/started', at: clock.now() })
+  const inbound = { direction: 'inbound', address: null, attempt: null, cause: 'inbound' } as const
+  store.dispatch({ type: 'connection/opened', at: clock.now(), peer: bob.id, ...inbound })
+  add(alice.address)
+  store.dispatch({ type: 'peer/held', at: clock.now(), peer: alice.id })
+  clock.flush()
+  const ping = (): void =>
+    store.dispatch({ type: 'connection/pinged', at: clock.now(), peer: bob.id, rttMs: 30, skewMs: 1 })
+  const dials = (): number => plans.splice(0).reduce((sum, plan) => sum + plan.dials.length, 0)
+  t.ok(scheduler.wakeAt() !== null && dials() === 0, 'alice is held')
+  clock.jump(DAY)
+  ping()
+  clock.flush()
+  t.equal(dials(), 1, 'and dialed')
   t.end()
 })
 
