@@ -27,6 +27,7 @@ export const RESOLVER = 'resolver'
 export const transportLayer = (protocol: string): string => `transport:${protocol}`
 export const portalLayer = (portal: FeedId): string => `portal:${portal}`
 export const hostLayer = (hostKey: string): string => `host:${hostKey}`
+export const isHostLayer = (key: string): boolean => key.startsWith('host:')
 
 /** Codes by which the machine itself says that it has no way out. */
 const LINK_CODES = new Set(['ENETUNREACH', 'ENETDOWN', 'EAI_AGAIN'])
@@ -118,7 +119,7 @@ export function layersDownAbove(state: Pick<State, 'layers' | 'downCount'>, rout
  */
 export function layerHolds(state: Pick<State, 'options'>, layer: Layer, route: Route, peer: Peer): EpochMs {
   const retryAt = layer.retryAt + turnDelay(layer, route)
-  if (!layer.key.startsWith('host:')) return retryAt
+  if (!isHostLayer(layer.key)) return retryAt
   const ceiling = backoffCeiling(state.options, peer.priority, peer.isLongTerm)
   return Math.min(retryAt, Math.max(layer.since, route.lastErrorTime) + ceiling)
 }

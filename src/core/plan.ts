@@ -2,8 +2,7 @@
  * What to open, close and give up now: `plan(state, now)`. Pure, and computed from the state alone, so that a lost event
  * strands nobody and planning twice does no harm. Costs grow with what is due, not with the size of the table.
  */
-import { hostKeyOf } from './address'
-import { isAnythingConnected, isDown, LINK, layerHolds, layersDownAbove, probeEndsAt } from './blame'
+import { isAnythingConnected, isDown, isHostLayer, LINK, layerHolds, layersDownAbove, probeEndsAt } from './blame'
 import { dialTimeout, slotsMax } from './options'
 import {
   compareInQueue,
@@ -12,9 +11,6 @@ import {
   isFeeler,
   isInLane,
   type Lane,
-  laneEnd,
-  laneStart,
-  lanesOf,
   type Turn,
   turnOf,
 } from './rank'
@@ -27,12 +23,13 @@ import {
   firstDue,
   headOfWaiting,
   IDLE,
+  type Lingering,
   nextInRace,
   occupancyOf,
   openQueues,
   queueStart,
-  routeAfter,
   routeBefore,
+  routesFrom,
   type State,
   staggerAfter,
 } from './table'
@@ -64,16 +61,19 @@ import {
   isFeelerLane,
   leastWorth,
   mayRotateAt,
+  type OpenLane,
+  OpenLanes,
   paceEndsAt,
   roomsInUse,
   tierOfHeld,
   visitors,
-  walk,
   worstHeldFirst,
 } from './visits'
 
 /** Routes of a queue that one plan looks at in vain (throttled hosts, a layer that is down) before it leaves the rest. */
 const MAX_VISITS = 256
+/** More layers than this are not asked each time whether one of them may be probed. */
+const MAX_LAYERS_ASKED = 16
 /** Routes of a queue that one plan looks at for one that could probe a layer before its turn. */
 const MAX_TURN_LOOKS = 32
 /** Dials that were given up hold sockets until the kernel gives up too: at most this many times `maxDialing` in all. */
@@ -100,6 +100,12 @@ interface Draft {
   readonly probed: Map<string, Layer>
   /** By queue: routes looked at in vain. */
   readonly visits: Map<string, number>
+  /** By queue, once somebody has asked. */
+  readonly lanes: Map<string, OpenLanes>
+  /** Hosts that the dials of this plan go to. */
+  readonly hosts: Set<string>
+  /** Dials that were given up and may hold a socket still. */
+  readonly lingering: readonly Lingering[]
   wakeAt: EpochMs
 }
 
@@ -120,6 +126,9 @@ export function plan(state: State, now: EpochMs): Plan {
     slotsTaken: new Map(),
     probed: new Map(),
     visits: new Map(),
+    lanes: new Map(),
+    hosts: new Set(),
+    lingering: settled.lingering.filter((entry) => entry.until > now),
     wakeAt: Number.POSITIVE_INFINITY,
   }
   planTimers(draft)
@@ -169,6 +178,7 @@ function dial(draft: Draft, route: Route, cause: DialCause): void {
   const timeoutMs = dialTimeout(state.options, route.class, route.protocol)
   draft.taken.add(route.peer)
   draft.dials.push({ peer: route.peer, address: route.address, cause, timeoutMs })
+  if (route.hostKey !== null) draft.hosts.add(route.hostKey)
   if (!hasSlotIn(state.peers.get(route.peer), route.class))
     draft.slotsTaken.set(route.class, (draft.slotsTaken.get(route.class) ?? 0) + 1)
   for (const layer of layersDownAbove(state, route))
@@ -270,12 +280,11 @@ function hasSocketFor(draft: Draft, route: Route, peer: Peer): boolean {
 }
 
 function socketsLeft(draft: Draft, factor = MAX_SOCKETS_FACTOR): number {
-  const { state, now } = draft
+  const { state, now, lingering } = draft
   // While much is being taken in, dials go one by one: each peer more that connects has its own to send, and a phone that is
   // busy with what came first gets through neither. They are not stopped, or a trickle of messages could keep us alone.
   const maxDialing = state.isBusy ? 1 : state.options.maxDialing
   const begun = state.attemptCount + draft.dials.length
-  const lingering = state.lingering.filter((entry) => entry.until > now)
   const sockets = factor * state.options.maxDialing - begun - lingering.length
   if (sockets <= 0) for (const entry of lingering) wake(draft, entry.until)
   // Who lost a race is in flight as well.
@@ -369,10 +378,12 @@ function fill(draft: Draft, queue: string, cause: DialCause, count: number, turn
 /** The best route that may be dialed from a queue now, or null. What stands in its way is put off. */
 function choose(draft: Draft, queue: string, cause: DialCause, turn: Turn, skip?: ReadonlySet<FeedId>): Route | null {
   const { state } = draft
+  const open = lanesIn(draft, queue)
+  if (open.isEmpty) return null
   // The gap that a rotation leaves is no start: those who had their turn last would have the next one too, for ever.
   const isWarm = !isAnythingConnected(state) && classState(state, queue).nextRotationAt <= draft.now
   const isCrowded = cause === 'schedule' && socketsLeft(draft, STRANGERS_SOCKETS_FACTOR) <= 0
-  for (const candidate of candidates(state, queue, isCrowded ? { kind: 'vouched' } : turn, isWarm)) {
+  for (const candidate of candidates(state, open.all(), isCrowded ? { kind: 'vouched' } : turn, isWarm)) {
     if (draft.taken.has(candidate.peer) || draft.deferred.has(candidate.address) || skip?.has(candidate.peer)) continue
     if (!mayVisit(draft, queue)) return null
     const peer = state.peers.get(candidate.peer)
@@ -381,6 +392,16 @@ function choose(draft: Draft, queue: string, cause: DialCause, turn: Turn, skip?
     if (route) return route
   }
   return null
+}
+
+/** The lanes of a queue that are not empty. */
+function lanesIn(draft: Draft, queue: string): OpenLanes {
+  let lanes = draft.lanes.get(queue)
+  if (!lanes) {
+    lanes = new OpenLanes(draft.state.ready, queue)
+    draft.lanes.set(queue, lanes)
+  }
+  return lanes
 }
 
 /** Counts a look at a route of a queue; false when the queue has had its share of this plan. */
@@ -416,7 +437,7 @@ function whyNot(draft: Draft, route: Route, peer: Peer, cause: DialCause): Refus
     if (until > now)
       return { reason: key === LINK ? 'offline' : 'transportDown', until, message: `${key} is down and being probed` }
   }
-  if (draft.dials.length > 0 && !isVouchedFor(route, peer) && isHostTaken(draft, route)) {
+  if (route.hostKey !== null && draft.hosts.has(route.hostKey) && !isVouchedFor(route, peer)) {
     const until = now + state.options.hostWindowMs
     return { reason: 'hostThrottled', until, message: 'being dialed for another peer' }
   }
@@ -425,56 +446,54 @@ function whyNot(draft: Draft, route: Route, peer: Peer, cause: DialCause): Refus
   return { reason: 'slotsFull', until: null, message: 'no slot is left' }
 }
 
-function isHostTaken({ dials }: Draft, route: Route): boolean {
-  const { hostKey } = route
-  return hostKey !== null && dials.some(({ address }) => hostKeyOf(address) === hostKey)
-}
-
 /** The routes of a queue in the order in which they are to be tried. */
-function* candidates(state: State, queue: string, turn: Turn, isWarm: boolean): Generator<Route> {
-  if (isWarm && turn.kind !== 'lane') yield* mostRecentFirst(state, queue)
-  const lanes = lanesOf(queue)
-  if (turn.kind === 'vouched') {
-    for (const lane of lanes)
-      if (mayBeVouchedFor(lane)) yield* walk(state, laneStart(lane), (route) => isInLane(route, lane))
-    return
-  }
+function* candidates(state: State, lanes: readonly OpenLane[], turn: Turn, isWarm: boolean): Generator<Route> {
+  if (isWarm && turn.kind !== 'lane') yield* mostRecentFirst(state, lanes)
+  if (turn.kind === 'vouched') return yield* eachOf(state, lanes.filter(mayBeVouchedFor))
   if (turn.kind === 'proven') {
-    const proven = lanes.filter(({ isProven }) => isProven)
+    const proven = lanes.filter(({ lane }) => lane.isProven)
     yield* earliestOf(
       state,
-      proven.filter(({ hasError }) => !hasError),
+      proven.filter(({ lane }) => !lane.hasError),
     )
     yield* eachOf(
       state,
-      proven.filter(({ hasError }) => hasError),
+      proven.filter(({ lane }) => lane.hasError),
     )
   }
   // From the lane whose turn it is on, as most are empty most of the time.
-  if (turn.kind === 'lane')
-    for (const lane of [...lanes.slice(turn.index), ...lanes.slice(0, turn.index)])
-      yield* walk(state, laneStart(lane), (route) => isInLane(route, lane))
+  if (turn.kind === 'lane') {
+    const isAhead = ({ lane }: OpenLane): boolean => lane.index >= turn.index
+    yield* eachOf(state, lanes.filter(isAhead))
+    yield* eachOf(
+      state,
+      lanes.filter((each) => !isAhead(each)),
+    )
+  }
   // Whoever is close but was never there does not hold a slot that others would fill.
   yield* eachOf(
     state,
-    lanes.filter((lane) => !isFeelerLane(lane)),
+    lanes.filter(({ lane }) => !isFeelerLane(lane)),
   )
-  yield* eachOf(state, lanes.filter(isFeelerLane))
+  yield* eachOf(
+    state,
+    lanes.filter(({ lane }) => isFeelerLane(lane)),
+  )
 }
 
 /** By `isVouchedFor`, as far as a lane tells: what lies in the others need not be looked at. */
-function mayBeVouchedFor(lane: Lane): boolean {
+function mayBeVouchedFor({ lane }: OpenLane): boolean {
   return lane.isProven || lane.tier === 0 || lane.queue === 'local'
 }
 
 /** Warm start: while nothing is connected, what worked before comes first, the most recent success at the head. */
-function* mostRecentFirst(state: State, queue: string): Generator<Route> {
-  const heads: { route: Route; lane: ReturnType<typeof lanesOf>[number] }[] = []
-  const pull = (from: RankKey, lane: ReturnType<typeof lanesOf>[number]): void => {
+function* mostRecentFirst(state: State, lanes: readonly OpenLane[]): Generator<Route> {
+  const heads: { route: Route; lane: Lane }[] = []
+  const pull = (from: RankKey, lane: Lane): void => {
     const route = routeBefore(state.ready, from)
     if (route && isInLane(route, lane)) heads.push({ route, lane })
   }
-  for (const lane of lanesOf(queue)) if (lane.isProven) pull(laneEnd(lane), lane)
+  for (const { lane } of lanes) if (lane.isProven) pull(lane.end, lane)
   while (heads.length > 0) {
     heads.sort((a, b) => b.route.turnAt - a.route.turnAt || compareReady(a.route, b.route))
     const best = heads.shift()
@@ -523,20 +542,20 @@ function planRotation(draft: Draft): void {
   const { state, now } = draft
   if (state.isBusy) return
   const rooms = roomsInUse(state)
-  const all = held(state)
   for (const name of openQueues(state.options).slice(1)) {
     const { connected, closing } = occupancyOf(state, name)
     if (connected < slotsMax(state.options, name) || closing > 0) continue
     if ((draft.slotsTaken.get(name) ?? 0) > 0) continue
-    const present = all.filter(({ connection }) => connection.class === name)
+    const present = held(state, name)
     // Somebody is being hung up on: there will be room.
-    if (present.some((each) => draft.taken.has(each.peer.id))) continue
+    if (draft.taken.size > 0 && present.some((each) => draft.taken.has(each.peer.id))) continue
     let ripeAt = Number.POSITIVE_INFINITY
     for (const each of present)
       if (!isExempt(each) && !rooms.has(each.peer.id)) ripeAt = Math.min(ripeAt, mayRotateAt(each, state))
     if (ripeAt === Number.POSITIVE_INFINITY) continue
+    const lanes = lanesIn(draft, name)
     // One at a time, as long as there is hope that the one before answers.
-    const at = Math.max(ripeAt, hopeEndsAt(state, name, now), paceEndsAt(state, name))
+    const at = Math.max(ripeAt, hopeEndsAt(state, name, now), paceEndsAt(state, name, lanes))
     const waiting = headOfWaiting(state, name)
     const route = at > now ? null : nextVisit(draft, name)
     if (route) {
@@ -544,7 +563,7 @@ function planRotation(draft: Draft): void {
       continue
     }
     // Those whose turn has come and who were looked at in vain: something else has to happen first, or they were put off.
-    const visitAt = firstVisitAt(state, name, at > now ? { soonEnough: at } : { after: now })
+    const visitAt = firstVisitAt(state, lanes, at > now ? { soonEnough: at } : { after: now })
     if (visitAt !== null) wake(draft, Math.max(at, visitAt))
     if (waiting) wake(draft, Math.max(at, waiting.dueAt))
   }
@@ -553,7 +572,7 @@ function planRotation(draft: Draft): void {
 /** Whom to visit now, or null. */
 function nextVisit(draft: Draft, name: string): Route | null {
   const { state, now } = draft
-  for (const route of visitors(state, name, now)) {
+  for (const route of visitors(state, name, lanesIn(draft, name), now)) {
     if (draft.taken.has(route.peer) || draft.deferred.has(route.address)) continue
     if (!mayVisit(draft, name)) return null
     const peer = state.peers.get(route.peer)
@@ -651,8 +670,10 @@ function bestOfAll(draft: Draft, skip: ReadonlySet<FeedId>): Route | null {
  * due and nobody's turn has come, as some of the others have gone meanwhile, whoever is next steps in.
  */
 function planProbe(draft: Draft): void {
-  const { state } = draft
-  if (state.downCount === 0) return
+  const { state, now } = draft
+  if (state.downCount === 0 || state.waiting.isEmpty || socketsLeft(draft) <= 0) return
+  const soonestAt = soonestProbeAt(state)
+  if (soonestAt > now) return wake(draft, soonestAt)
   const next: Route[] = []
   for (const queue of openQueues(state.options)) next.push(...awaitingTurn(draft, queue))
   for (const route of next.sort((a, b) => a.dueAt - b.dueAt)) {
@@ -667,6 +688,15 @@ function planProbe(draft: Draft): void {
   }
 }
 
+/** Not before this is any layer probed that is down. Where many are in doubt, or each has a time of its own, nothing is said. */
+function soonestProbeAt({ layers }: State): EpochMs {
+  if (layers.size > MAX_LAYERS_ASKED) return 0
+  let soonestAt = Number.POSITIVE_INFINITY
+  for (const { key, isDown, retryAt } of layers.values())
+    if (isDown) soonestAt = Math.min(soonestAt, isHostLayer(key) ? 0 : retryAt)
+  return soonestAt
+}
+
 /**
  * Of the first few routes of a queue that fall due, those whose own pause is over and that a layer is down above: it is their
  * turn they wait for. Of a few, so that a plan does not grow with the table; the others have an end of their wait too.
@@ -675,10 +705,10 @@ function awaitingTurn(draft: Draft, queue: string): Route[] {
   const { state, now } = draft
   const found: Route[] = []
   if (queue !== '' && wantedIn(draft, queue) <= 0) return found
-  let route = routeAfter(state.waiting, queueStart(queue))
-  for (let seen = 0; seen < MAX_TURN_LOOKS && route?.queue === queue; seen++) {
+  let seen = 0
+  for (const route of routesFrom(state.waiting, queueStart(queue))) {
+    if (route.queue !== queue || seen++ === MAX_TURN_LOOKS) break
     if (route.nextAttemptAt <= now && layersDownAbove(state, route).length > 0) found.push(route)
-    route = routeAfter(state.waiting, route)
   }
   return found
 }

@@ -106,29 +106,23 @@ export interface Lane {
   readonly tier: number
   readonly hasError: boolean
   readonly isProven: boolean
+  /** Its place among the lanes of its queue. */
+  readonly index: number
+  /** A key that sorts before every route of the lane. */
+  readonly start: RankKey
+  /** A key that sorts after every route of the lane. */
+  readonly end: RankKey
 }
 
-/** A key that sorts before every route of the lane. */
-export function laneStart(lane: Lane): RankKey {
-  return {
-    queue: lane.queue,
-    tier: lane.tier,
-    errorCount: lane.hasError ? 1 : 0,
-    turnAt: lane.isProven ? 1 : 0,
-    lastErrorTime: -1,
-    tie: -1,
-    address: '',
-    dueAt: 0,
-  }
+function makeLane(queue: string, tier: number, hasError: boolean, isProven: boolean): Lane {
+  const errorCount = hasError ? 1 : 0
+  const start = { queue, tier, errorCount, turnAt: isProven ? 1 : 0, lastErrorTime: -1, tie: -1, address: '', dueAt: 0 }
+  const end = { ...start, turnAt: isProven ? Number.POSITIVE_INFINITY : 0, lastErrorTime: Number.POSITIVE_INFINITY }
+  return { queue, tier, hasError, isProven, index: indexOf(tier, hasError, isProven), start, end }
 }
 
-/** A key that sorts after every route of the lane. */
-export function laneEnd(lane: Lane): RankKey {
-  return {
-    ...laneStart(lane),
-    turnAt: lane.isProven ? Number.POSITIVE_INFINITY : 0,
-    lastErrorTime: Number.POSITIVE_INFINITY,
-  }
+function indexOf(tier: number, hasError: boolean, isProven: boolean): number {
+  return 4 * tier + 2 * Number(hasError) + Number(isProven)
 }
 
 export function isInLane(route: RankKey, lane: Lane): boolean {
@@ -140,8 +134,9 @@ export function isInLane(route: RankKey, lane: Lane): boolean {
   )
 }
 
+/** Of a route that is in the index: whose peer is banned is not. */
 export function laneOf(route: RankKey): Lane {
-  return { queue: route.queue, tier: route.tier, hasError: route.errorCount > 0, isProven: route.turnAt > 0 }
+  return lanesOf(route.queue)[indexOf(route.tier, route.errorCount > 0, route.turnAt > 0)] as Lane
 }
 
 /** The lanes of a queue in the strict order; BANNED routes are in no index. */
@@ -151,7 +146,7 @@ export function lanesOf(queue: string): readonly Lane[] {
   const lanes: Lane[] = []
   for (const tier of [0, 1, 2, STRANGER_TIER])
     for (const error of [false, true])
-      for (const isProven of [false, true]) lanes.push({ queue, tier, hasError: error, isProven })
+      for (const isProven of [false, true]) lanes.push(makeLane(queue, tier, error, isProven))
   if (lanesByQueue.size >= MAX_KEPT) lanesByQueue.clear()
   lanesByQueue.set(queue, lanes)
   return lanes
@@ -175,7 +170,7 @@ export function isTrial(route: Pick<RankKey, 'tier' | 'errorCount' | 'turnAt'>):
 }
 
 /** Of one queue: four tiers, with or without a recent error, proven or not. */
-const LANES = 16
+export const LANES = 16
 
 /** `vouched`: there is room only for routes that something more speaks for than a stranger's word. */
 export type Turn =

@@ -661,6 +661,11 @@ export function routeAfter(ranking: Ranking, place: RankKey): Route | undefined 
   return ranking.nextHigherKey(place as Route)
 }
 
+/** All from a place in the order on: a step costs next to nothing, where `routeAfter` looks for its place. */
+export function routesFrom(ranking: Ranking, place: RankKey): Iterable<Route> {
+  return ranking.keys(place as Route)
+}
+
 /** The last before a place in the order. */
 export function routeBefore(ranking: Ranking, place: RankKey): Route | undefined {
   return ranking.nextLowerKey(place as Route)

@@ -3,8 +3,8 @@
  * the state alone; what becomes of them is decided in plan.ts.
  */
 import { isStranger, rateAt } from './merit'
-import { isFeeler, isInLane, isTrial, type Lane, laneEnd, laneOf, laneStart, lanesOf, STRANGER_TIER } from './rank'
-import { attemptsOf, NEW_CLASS, queueStart, routeAfter, type State } from './table'
+import { isFeeler, isInLane, isTrial, LANES, type Lane, laneOf, STRANGER_TIER } from './rank'
+import { attemptsOf, NEW_CLASS, queueStart, routeAfter, routesFrom, type State } from './table'
 import { byText } from './tree'
 import type { ClassState, Connected, EpochMs, FeedId, Peer, RankKey, Route } from './types'
 
@@ -90,40 +90,77 @@ export function classState(state: State, name: string): ClassState {
   return known ?? NEW_CLASS
 }
 
+/** A lane of a queue that somebody waits in, and who comes first in it. */
+export interface OpenLane {
+  readonly lane: Lane
+  readonly head: Route
+}
+
+/**
+ * The lanes of a queue that are not empty, in their order: a few of sixteen, mostly. Looked for as somebody asks for them, as the
+ * first often suffices, and once, as a plan asks several times.
+ */
+export class OpenLanes {
+  private readonly found: OpenLane[] = []
+  private from: RankKey | null
+
+  constructor(
+    private readonly ready: State['ready'],
+    private readonly queue: string,
+  ) {
+    this.from = queueStart(queue)
+  }
+
+  at(index: number): OpenLane | undefined {
+    while (index >= this.found.length && this.from) {
+      const head = routeAfter(this.ready, this.from)
+      if (head?.queue === this.queue) {
+        const lane = laneOf(head)
+        this.found.push({ lane, head })
+        this.from = lane.end
+      } else this.from = null
+    }
+    return this.found[index]
+  }
+
+  get isEmpty(): boolean {
+    return this.at(0) === undefined
+  }
+
+  some(holds: (lane: Lane) => boolean): boolean {
+    for (let i = 0, each = this.at(0); each; each = this.at(++i)) if (holds(each.lane)) return true
+    return false
+  }
+
+  all(): readonly OpenLane[] {
+    this.at(LANES)
+    return this.found
+  }
+}
+
 /**
  * When the next visit may be in a full class: the first among the ready routes, or the first one after a time; null where
- * there is none. `soonEnough`: any that comes by then will do, as it is not waited for: this is asked after each event, and
- * most lanes need not be looked at then.
+ * there is none. `soonEnough`: any that comes by then will do, as it is not waited for.
  */
 export function firstVisitAt(
   state: State,
-  name: string,
+  lanes: OpenLanes,
   { after = -1, soonEnough = -1 }: { readonly after?: EpochMs; readonly soonEnough?: EpochMs },
 ): EpochMs | null {
   let first: EpochMs | null = null
-  let from: RankKey = queueStart(name)
-  for (let count = 0; count < lanesOf(name).length; count++) {
-    const head = routeAfter(state.ready, from)
-    if (head?.queue !== name) break
-    const at = visitAtOf(state, head)
+  for (let i = 0, each = lanes.at(0); each; each = lanes.at(++i)) {
+    const at = visitAtOf(state, each.head)
     if (at > after) first = Math.min(first ?? at, at)
     if (first !== null && first <= soonEnough) break
-    from = laneEnd(laneOf(head))
   }
   return first
 }
 
 /** Before this, nobody is visited in a full class: neither who was there before nor who is new. */
-export function paceEndsAt(state: State, name: string): EpochMs {
+export function paceEndsAt(state: State, name: string, lanes: OpenLanes): EpochMs {
   const { nextRotationAt, nextTrialAt } = classState(state, name)
   if (nextTrialAt >= nextRotationAt) return nextRotationAt
-  const hasTrials = lanesOf(name).some((lane) => isTrialLane(lane) && headOfLane(state, lane) !== null)
-  return hasTrials ? nextTrialAt : nextRotationAt
-}
-
-function headOfLane(state: State, lane: Lane): Route | null {
-  const head = routeAfter(state.ready, laneStart(lane))
-  return head && isInLane(head, lane) ? head : null
+  return lanes.some(isTrialLane) ? nextTrialAt : nextRotationAt
 }
 
 /** When it may be dialed although all slots are full. */
@@ -138,16 +175,13 @@ export function visitAtOf(state: State, route: Route): EpochMs {
  * Whom to visit now, best first: by turns those whose turn came first, and those who were lost; then those who are new. Long:
  * whoever asks stops when he has seen enough.
  */
-export function* visitors(state: State, name: string, now: EpochMs): Generator<Route> {
-  const lanes = lanesOf(name).filter((lane) => {
-    const head = headOfLane(state, lane)
-    return head !== null && visitAtOf(state, head) <= now
-  })
+export function* visitors(state: State, name: string, lanes: OpenLanes, now: EpochMs): Generator<Route> {
+  const open = lanes.all().filter(({ head }) => visitAtOf(state, head) <= now)
   const { dialCount } = classState(state, name)
-  const regular = lanes.filter((lane) => lane.isProven && !lane.hasError)
-  const lost = lanes.filter((lane) => lane.isProven && lane.hasError)
-  const fresh = lanes.filter(isTrialLane)
-  const doubtful = lanes.filter(isFeelerLane)
+  const regular = open.filter(({ lane }) => lane.isProven && !lane.hasError)
+  const lost = open.filter(({ lane }) => lane.isProven && lane.hasError)
+  const fresh = open.filter(({ lane }) => isTrialLane(lane))
+  const doubtful = open.filter(({ lane }) => isFeelerLane(lane))
   // Who is close is always ready to be looked for again: every other time it is the turn of the others.
   const missed = dialCount % 4 === 1 ? lost : rotated(lost, dialCount >> 2)
   const order = dialCount % 2 === 0 ? [regular, missed] : [missed, regular]
@@ -164,13 +198,13 @@ export function* visitors(state: State, name: string, now: EpochMs): Generator<R
  * Every fourth one goes to the closest there are, the others to whom we know of, whoever failed longest ago, and to strangers
  * by turns.
  */
-function* feelers(state: State, lanes: readonly Lane[], dialCount: number): Generator<Route> {
+function* feelers(state: State, lanes: readonly OpenLane[], dialCount: number): Generator<Route> {
   const turn = dialCount % 4 === 0 ? lanes : rotated(lanes, dialCount)
   const [first] = turn
-  if (turn !== lanes && first && first.tier !== STRANGER_TIER)
+  if (turn !== lanes && first && first.lane.tier !== STRANGER_TIER)
     yield* earliestOf(
       state,
-      lanes.filter(({ tier }) => tier !== STRANGER_TIER),
+      lanes.filter(({ lane }) => lane.tier !== STRANGER_TIER),
       ({ lastErrorTime }) => lastErrorTime,
     )
   yield* eachOf(state, turn)
@@ -189,17 +223,17 @@ function rotated<T>(list: readonly T[], by: number): T[] {
   return [...list.slice(at), ...list.slice(0, at)]
 }
 
-export function* eachOf(state: State, lanes: readonly Lane[]): Generator<Route> {
-  for (const lane of lanes) yield* walk(state, laneStart(lane), (route) => isInLane(route, lane))
+export function* eachOf(state: State, lanes: readonly OpenLane[]): Generator<Route> {
+  for (const each of lanes) yield* walk(state, each)
 }
 
 /** The routes of several lanes in the order of their turns, or of another time that each lane is in order of. */
 export function* earliestOf(
   state: State,
-  lanes: readonly Lane[],
+  lanes: readonly OpenLane[],
   timeOf: (route: Route) => EpochMs = ({ turnAt }) => turnAt,
 ): Generator<Route> {
-  const walks = lanes.map((lane) => walk(state, laneStart(lane), (route) => isInLane(route, lane)))
+  const walks = lanes.map((each) => walk(state, each))
   const heads = walks.map((each) => each.next())
   for (;;) {
     let best = -1
@@ -214,11 +248,12 @@ export function* earliestOf(
   }
 }
 
-/** The ready routes from a place in the order on, as long as they belong there. */
-export function* walk(state: State, from: RankKey, isWithin: (route: Route) => boolean) {
-  let route = routeAfter(state.ready, from)
-  while (route && isWithin(route)) {
+/** The routes of a lane in their order. Mostly the first will do, and it is there already. */
+export function* walk({ ready }: State, { lane, head }: OpenLane): Generator<Route> {
+  yield head
+  for (const route of routesFrom(ready, head)) {
+    if (route === head) continue
+    if (!isInLane(route, lane)) return
     yield route
-    route = routeAfter(state.ready, route)
   }
 }

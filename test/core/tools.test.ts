@@ -9,8 +9,6 @@ import {
   isFeeler,
   isInLane,
   isLow,
-  laneEnd,
-  laneStart,
   lanesOf,
   PRIORITIES,
   priorityOfTier,
@@ -77,9 +75,7 @@ test('every ready route of a queue lies in exactly one lane, between its ends, i
   let lastLane = 0
   for (const each of keys.sort(compareReady)) {
     const inside = lanes.filter((lane) => isInLane(each, lane))
-    const between = lanes.filter(
-      (lane) => compareReady(laneStart(lane), each) < 0 && compareReady(each, laneEnd(lane)) < 0,
-    )
+    const between = lanes.filter((lane) => compareReady(lane.start, each) < 0 && compareReady(each, lane.end) < 0)
     t.deepEqual(between, inside)
     t.equal(inside.length, 1)
     const index = lanes.indexOf(inside[0]!)
