@@ -240,16 +240,15 @@ export function createManager(given: ManagerOptions) {
     takesCallback: connectToPeer.length >= 2,
     disconnectFromPeer: settings.disconnectFromPeer,
     // Before the action, as that may be what ends the waiting.
-    onFailing: (peer, address, cause) => {
-      const { message, code } = errorInfo(cause)
+    onFailing: (peer, address, { info, error }) => {
       for (const waiter of waiters.get(peer) ?? []) {
-        waiter.attempts.push({ address, code, message })
-        waiter.lastError = cause
+        waiter.attempts.push({ address, ...info })
+        waiter.lastError = error()
       }
     },
-    onFailure: (peer, address, cause) => {
-      const { message, code } = errorInfo(cause)
-      const error = new DialFailedError({ address, peer, cause, attempts: [{ address, code, message }] })
+    onFailure: (peer, address, { info, error: cause }) => {
+      if (errorsSource.size === 0) return
+      const error = new DialFailedError({ address, peer, cause: cause(), attempts: [{ address, ...info }] })
       errorsSource.push({ peer: address, id: peer, error, errorCount: state().routes.get(address)?.errorCount ?? 0 })
     },
   })

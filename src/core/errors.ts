@@ -161,17 +161,24 @@ export class DialFailedError extends ConnectionManagerError {
   }
 }
 
+const DIAL_TIMEOUT = 'ERR_DIAL_TIMEOUT'
+
 /** A dial was given up after `timeoutMs`. */
 export class DialTimeoutError extends ConnectionManagerError {
   readonly address: string
   readonly timeoutMs: number
 
   constructor(address: string, timeoutMs: number) {
-    const shown = shorten(address, MAX_ADDRESS)
-    super('DialTimeoutError', 'ERR_DIAL_TIMEOUT', `no connection to ${shown} within ${timeoutMs} ms`)
-    this.address = shown
+    const { message } = dialTimeoutInfo(address, timeoutMs)
+    super('DialTimeoutError', DIAL_TIMEOUT, message)
+    this.address = shorten(address, MAX_ADDRESS)
     this.timeoutMs = timeoutMs
   }
+}
+
+/** What a `DialTimeoutError` says, without the cost of one: most are read by nobody. */
+export function dialTimeoutInfo(address: string, timeoutMs: number): ErrorInfo {
+  return { code: DIAL_TIMEOUT, message: `no connection to ${shorten(address, MAX_ADDRESS)} within ${timeoutMs} ms` }
 }
 
 /** The peer is banned: it is neither dialed nor let in. */

@@ -3,7 +3,7 @@
  * (calls back, returns a promise, both, twice, never, throws), an attempt has exactly one outcome. The state is the judge: a
  * success for an attempt that the state no longer holds came late, and is closed.
  */
-import { DialTimeoutError, errorInfo } from '../core/errors'
+import { DialTimeoutError, dialTimeoutInfo, type ErrorInfo, errorInfo } from '../core/errors'
 import { attemptsOf } from '../core/table'
 import type { Address, Close, CloseReason, Dial, DialCause, Direction, FeedId, GiveUp, Plan } from '../core/types'
 import type { Clock } from './clock'
@@ -35,6 +35,13 @@ interface Rival {
   readonly direction: Direction
   readonly address: Address | null
   readonly timer: unknown
+}
+
+/** What is said of a failed dial. */
+export interface Failing {
+  readonly info: ErrorInfo
+  /** As it came, or made now: an error of our own takes a stack with it, and mostly nobody asks for one. */
+  readonly error: () => unknown
 }
 
 interface InFlight {
@@ -118,10 +125,10 @@ export function createConnector(options: {
   readonly takesCallback: boolean
   /** Hangs up on a peer whose connection the manager was only told of. */
   readonly disconnectFromPeer?: ((peer: FeedId) => unknown) | undefined
-  /** Before a failure becomes state, with the error as it came. */
-  readonly onFailing: (peer: FeedId, address: Address, error: unknown) => void
+  /** Before a failure becomes state. */
+  readonly onFailing: (peer: FeedId, address: Address, failure: Failing) => void
   /** After it has. */
-  readonly onFailure: (peer: FeedId, address: Address, error: unknown) => void
+  readonly onFailure: (peer: FeedId, address: Address, failure: Failing) => void
 }): Connector {
   const { store, clock, random, connectToPeer } = options
   const live = new Map<FeedId, Live>()
@@ -256,22 +263,23 @@ export function createConnector(options: {
     hangUp(asClosable(connection), () => {})
     const { peer, address } = entry.dial
     if (!isAwaitedBy(peer, id)) return store.dispatch({ type: 'dial/ended', at: clock.now(), attempt: id })
-    fail(id, peer, address, error || new Error('connectToPeer gave no connection'), false)
+    const cause = error || new Error('connectToPeer gave no connection')
+    fail(id, peer, address, { info: errorInfo(cause), error: () => cause }, false)
   }
 
-  const fail = (attempt: number, peer: FeedId, address: Address, error: unknown, isGivenUp: boolean): void => {
-    options.onFailing(peer, address, error)
+  const fail = (attempt: number, peer: FeedId, address: Address, failure: Failing, isGivenUp: boolean): void => {
+    options.onFailing(peer, address, failure)
     store.dispatch({
       type: 'dial/failed',
       at: clock.now(),
       attempt,
       peer,
       address,
-      error: errorInfo(error),
+      error: failure.info,
       jitter: random.next(),
       isGivenUp,
     })
-    options.onFailure(peer, address, error)
+    options.onFailure(peer, address, failure)
   }
 
   /** Whether nothing has happened since the plan was made that speaks against a dial of it: listeners may do anything. */
@@ -319,7 +327,8 @@ export function createConnector(options: {
   }
 
   const giveUp = ({ attempt, peer, address, timeoutMs }: GiveUp): void => {
-    fail(attempt, peer, address, new DialTimeoutError(address, timeoutMs), true)
+    const info = dialTimeoutInfo(address, timeoutMs)
+    fail(attempt, peer, address, { info, error: () => new DialTimeoutError(address, timeoutMs) }, true)
   }
 
   const close = (peer: FeedId, reason: CloseReason): void => {
