@@ -140,8 +140,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     rule: 'indexes: a route that is removed leaves them',
     file: 'core/table.ts',
-    from: '    draft.now = undefined\n    this.touch(draft)\n    this.touched.add(route.peer)',
-    to: '    draft.now = undefined\n    this.touched.add(route.peer)',
+    from: '    draft.now = undefined\n    this.routes.touch(draft)\n    this.noteChange(route.peer)',
+    to: '    draft.now = undefined\n    this.noteChange(route.peer)',
   },
   {
     rule: 'forgetting: only after 30 days',

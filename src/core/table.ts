@@ -78,10 +78,70 @@ export interface State {
 }
 
 /**
- * Routes in an order. The records are the keys, as all that they are ordered by is in them, and there are no values: of a node
- * without values sorted-btree keeps one list only.
+ * Routes in an order. The records are the keys, as all that they are ordered by is in them, and there are no values: in a node
+ * without values there is one list only.
  */
 export type Ranking = Tree<Route, undefined>
+
+/**
+ * A copy of a state that is about to become the next one. Field by field, as V8 copies no object of this size so fast by any
+ * other means: a spread takes ten times as long.
+ */
+class StateRecord implements State {
+  options: Options
+  mode: State['mode']
+  isBusy: boolean
+  onlineAt: EpochMs
+  initialSync: InitialSync | null
+  peers: State['peers']
+  routes: State['routes']
+  ready: State['ready']
+  waiting: State['waiting']
+  nothingDueBefore: EpochMs
+  active: State['active']
+  outbound: State['outbound']
+  requests: State['requests']
+  layers: State['layers']
+  downCount: number
+  hosts: State['hosts']
+  hostsSeen: string
+  classes: State['classes']
+  occupancy: State['occupancy']
+  inboundCount: number
+  attemptCount: number
+  lingering: State['lingering']
+  lowCount: number
+  now: EpochMs
+  changedPeers: State['changedPeers']
+
+  constructor(from: State) {
+    this.options = from.options
+    this.mode = from.mode
+    this.isBusy = from.isBusy
+    this.onlineAt = from.onlineAt
+    this.initialSync = from.initialSync
+    this.peers = from.peers
+    this.routes = from.routes
+    this.ready = from.ready
+    this.waiting = from.waiting
+    this.nothingDueBefore = from.nothingDueBefore
+    this.active = from.active
+    this.outbound = from.outbound
+    this.requests = from.requests
+    this.layers = from.layers
+    this.downCount = from.downCount
+    this.hosts = from.hosts
+    this.hostsSeen = from.hostsSeen
+    this.classes = from.classes
+    this.occupancy = from.occupancy
+    this.inboundCount = from.inboundCount
+    this.attemptCount = from.attemptCount
+    this.lingering = from.lingering
+    this.lowCount = from.lowCount
+    this.now = from.now
+    this.changedPeers = from.changedPeers
+  }
+}
 
 export { IDLE }
 /** A dial that nobody waits for any more, and that may hold a socket. */
@@ -110,6 +170,7 @@ export const NEW_CLASS: ClassState = {
 }
 const HOSTS_PER_SWEEP = 2
 const NO_CHANGE: RouteChange = {}
+const NONE: readonly never[] = []
 const NO_OCCUPANCY: Occupancy = { connected: 0, dialing: 0, closing: 0 }
 
 function compareActive(a: Peer, b: Peer): number {
@@ -118,7 +179,7 @@ function compareActive(a: Peer, b: Peer): number {
 }
 
 export function initialState(options: Options, now: EpochMs): State {
-  return {
+  return new StateRecord({
     options,
     mode: 'off',
     isBusy: false,
@@ -143,8 +204,8 @@ export function initialState(options: Options, now: EpochMs): State {
     lingering: [],
     lowCount: 0,
     now,
-    changedPeers: [],
-  }
+    changedPeers: NONE,
+  })
 }
 
 export function occupancyOf(state: State, routeClass: string): Occupancy {
@@ -158,18 +219,11 @@ export function attemptsOf(connection: Connection): readonly Attempt[] {
   return connection.status === 'dialing' ? connection.attempts : []
 }
 
-/** Classes in which a peer holds a slot, and how. */
-function slotsOf(peer: Peer): readonly { readonly class: string; readonly kind: keyof Occupancy }[] {
-  const connection = peer.connection
-  if (connection.status === 'idle') return []
-  const slots: { class: string; kind: keyof Occupancy }[] = []
-  if (connection.status === 'dialing') {
-    for (const attempt of connection.attempts)
-      if (!slots.some((slot) => slot.class === attempt.class)) slots.push({ class: attempt.class, kind: 'dialing' })
-  } else if (connection.class !== null && connection.direction === 'outbound') {
-    slots.push({ class: connection.class, kind: connection.status === 'connected' ? 'connected' : 'closing' })
-  }
-  return slots
+/** Whether two connections take the same slot, or none: what happens within a connection changes no count. */
+function isSameSlot(a: Connection, b: Connection): boolean {
+  if (a.status === 'dialing' || b.status === 'dialing') return false
+  if (a.status === 'idle' || b.status === 'idle') return a.status === b.status
+  return a.status === b.status && a.class === b.class && a.direction === b.direction
 }
 
 function isOutbound(peer: Peer): boolean {
@@ -228,10 +282,54 @@ export function nextInRace(
 
 /** A record as a transaction found it and as it is now; undefined where there is none. */
 interface Draft<T> {
-  readonly before: T | undefined
+  readonly key: string
+  before: T | undefined
   now: T | undefined
   /** The record, or its place in an index, may have changed. */
   isTouched: boolean
+}
+
+/** By key. Most actions are about one peer and one route, for which no map is made. */
+class Drafts<T> {
+  private first: Draft<T> | null = null
+  private others: Map<string, Draft<T>> | null = null
+  /** Those that are touched, in the order in which they were. */
+  touched: Draft<T>[] = []
+
+  /** The one of this key, made with what `tree` holds where there is none yet. */
+  of(key: string, tree: Tree<string, T>): Draft<T> {
+    const { first } = this
+    if (first !== null && first.key === key) return first
+    const known = first === null || this.others === null ? undefined : this.others.get(key)
+    if (known !== undefined) return known
+    const before = tree.get(key)
+    const draft = { key, before, now: before, isTouched: false }
+    if (first === null) this.first = draft
+    else {
+      this.others ??= new Map()
+      this.others.set(key, draft)
+    }
+    return draft
+  }
+
+  touch(draft: Draft<T>): void {
+    if (draft.isTouched) return
+    draft.isTouched = true
+    this.touched.push(draft)
+  }
+
+  /** All touched ones are in the trees. */
+  settled(): void {
+    for (const draft of this.touched) {
+      draft.before = draft.now
+      draft.isTouched = false
+    }
+    this.touched = []
+  }
+}
+
+function writable<K, V>(tree: Tree<K, V>, base: Tree<K, V>): Tree<K, V> {
+  return tree === base ? tree.clone() : tree
 }
 
 /**
@@ -240,19 +338,21 @@ interface Draft<T> {
  */
 export class Transaction {
   private readonly base: State
-  private readonly next: { -readonly [K in keyof State]: State[K] }
-  private readonly peers = new Map<FeedId, Draft<Peer>>()
-  private readonly routes = new Map<Address, Draft<Route>>()
-  private isSettled = true
+  private readonly next: StateRecord
+  private readonly peers = new Drafts<Peer>()
+  private readonly routes = new Drafts<Route>()
   /** Routes added and not removed since the trees were last written. */
   private addedCount = 0
-  private readonly touched = new Set<FeedId>()
+  /** Peers to be told of; a set only once there are several. */
+  private changed: FeedId | Set<FeedId> | null = null
   readonly at: EpochMs
 
   constructor(state: State, at: EpochMs) {
     this.base = state
     this.at = at
-    this.next = { ...state, now: Math.max(state.now, at), changedPeers: [] }
+    this.next = new StateRecord(state)
+    if (at > state.now) this.next.now = at
+    if (state.changedPeers.length > 0) this.next.changedPeers = NONE
   }
 
   /** With all that was written so far. Where less will do, `peer`, `route` and `root` spare the trees a write. */
@@ -291,35 +391,59 @@ export class Transaction {
     return this.next.routes.size + this.addedCount
   }
 
-  private tree<
-    K extends 'peers' | 'routes' | 'ready' | 'waiting' | 'active' | 'outbound' | 'requests' | 'layers' | 'hosts',
-  >(name: K): State[K] {
-    if (this.next[name] === this.base[name])
-      (this.next as Record<string, unknown>)[name] = (this.next[name] as Tree<unknown, unknown>).clone()
-    return this.next[name]
+  // The trees as they may be written to: copies from the first write on.
+
+  private get peerTree(): State['peers'] {
+    this.next.peers = writable(this.next.peers, this.base.peers)
+    return this.next.peers
+  }
+  private get routeTree(): State['routes'] {
+    this.next.routes = writable(this.next.routes, this.base.routes)
+    return this.next.routes
+  }
+  private get readyTree(): State['ready'] {
+    this.next.ready = writable(this.next.ready, this.base.ready)
+    return this.next.ready
+  }
+  private get waitingTree(): State['waiting'] {
+    this.next.waiting = writable(this.next.waiting, this.base.waiting)
+    return this.next.waiting
+  }
+  private get activeTree(): State['active'] {
+    this.next.active = writable(this.next.active, this.base.active)
+    return this.next.active
+  }
+  private get outboundTree(): State['outbound'] {
+    this.next.outbound = writable(this.next.outbound, this.base.outbound)
+    return this.next.outbound
+  }
+  private get requestTree(): State['requests'] {
+    this.next.requests = writable(this.next.requests, this.base.requests)
+    return this.next.requests
+  }
+  private get layerTree(): State['layers'] {
+    this.next.layers = writable(this.next.layers, this.base.layers)
+    return this.next.layers
+  }
+  private get hostTree(): State['hosts'] {
+    this.next.hosts = writable(this.next.hosts, this.base.hosts)
+    return this.next.hosts
   }
 
   private peerDraft(id: FeedId): Draft<Peer> {
-    const known = this.peers.get(id)
-    if (known) return known
-    const before = this.next.peers.get(id)
-    const draft = { before, now: before, isTouched: false }
-    this.peers.set(id, draft)
-    return draft
+    return this.peers.of(id, this.next.peers)
   }
 
   private routeDraft(address: Address): Draft<Route> {
-    const known = this.routes.get(address)
-    if (known) return known
-    const before = this.next.routes.get(address)
-    const draft = { before, now: before, isTouched: false }
-    this.routes.set(address, draft)
-    return draft
+    return this.routes.of(address, this.next.routes)
   }
 
-  private touch(draft: Draft<unknown>): void {
-    draft.isTouched = true
-    this.isSettled = false
+  /** The live sources tell of this peer. */
+  private noteChange(id: FeedId): void {
+    const { changed } = this
+    if (changed === null) this.changed = id
+    else if (typeof changed !== 'string') changed.add(id)
+    else if (changed !== id) this.changed = new Set([changed, id])
   }
 
   peer(id: FeedId): Peer | undefined {
@@ -347,36 +471,48 @@ export class Transaction {
   }
 
   putClass(name: string, change: Partial<ClassState>): void {
-    this.next.classes = { ...this.next.classes, [name]: { ...this.classState(name), ...change } }
+    const known = this.classState(name)
+    // Named one by one, as two spreads into one object take several times as long.
+    const changed: ClassState = {
+      successRate: change.successRate ?? known.successRate,
+      dialCount: change.dialCount ?? known.dialCount,
+      visitYield: change.visitYield ?? known.visitYield,
+      nextRotationAt: change.nextRotationAt ?? known.nextRotationAt,
+      nextTrialAt: change.nextTrialAt ?? known.nextTrialAt,
+      trialsInVain: change.trialsInVain ?? known.trialsInVain,
+      nextFeelerAt: change.nextFeelerAt ?? known.nextFeelerAt,
+      feelerPauseMs: change.feelerPauseMs ?? known.feelerPauseMs,
+    }
+    this.next.classes = { ...this.next.classes, [name]: changed }
   }
 
   putRequest(request: Request): void {
-    this.tree('requests').set(request.peer, request)
-    this.touched.add(request.peer)
+    this.requestTree.set(request.peer, request)
+    this.noteChange(request.peer)
     this.refreshTimer(request.peer)
   }
 
   dropRequest(id: FeedId): void {
     if (this.next.requests.isEmpty || !this.next.requests.has(id)) return
-    this.tree('requests').delete(id)
-    this.touched.add(id)
+    this.requestTree.delete(id)
+    this.noteChange(id)
     this.refreshTimer(id)
   }
 
   putLayer(layer: Layer): void {
     this.next.downCount += Number(layer.isDown) - Number(this.next.layers.get(layer.key)?.isDown ?? false)
-    this.tree('layers').set(layer.key, layer)
+    this.layerTree.set(layer.key, layer)
   }
 
   dropLayer(key: string): void {
     const layer = this.next.layers.get(key)
     if (!layer) return
     this.next.downCount -= Number(layer.isDown)
-    this.tree('layers').delete(key)
+    this.layerTree.delete(key)
   }
 
   putHost(key: string, dialedAt: EpochMs): void {
-    this.tree('hosts').set(key, dialedAt)
+    this.hostTree.set(key, dialedAt)
   }
 
   /** Looks at a few and drops those whose window is over; more than are added, so that they cannot pile up. */
@@ -385,7 +521,7 @@ export class Transaction {
     for (let i = 0; i < HOSTS_PER_SWEEP; i++) {
       const next = this.next.hosts.nextHigherPair(this.next.hostsSeen)
       this.next.hostsSeen = next ? next[0] : ''
-      if (next && next[1] <= earliest) this.tree('hosts').delete(next[0])
+      if (next && next[1] <= earliest) this.hostTree.delete(next[0])
     }
   }
 
@@ -408,8 +544,8 @@ export class Transaction {
     const turnAt = turnAtOf(this.options, peer)
     const after = changeRoute(route, change, { queue, tier, tie, turnAt, dueAt })
     draft.now = after
-    this.touch(draft)
-    this.touched.add(after.peer)
+    this.routes.touch(draft)
+    this.noteChange(after.peer)
     if (isNew || peer.connection.status === 'dialing') this.refreshTimer(after.peer)
     return after
   }
@@ -418,8 +554,8 @@ export class Transaction {
     const draft = this.routeDraft(route.address)
     if (draft.now) this.addedCount--
     draft.now = undefined
-    this.touch(draft)
-    this.touched.add(route.peer)
+    this.routes.touch(draft)
+    this.noteChange(route.peer)
     this.refreshTimer(route.peer)
   }
 
@@ -429,8 +565,8 @@ export class Transaction {
     const before = draft.now
     const after = change ? changePeer(peer, change) : peer
     draft.now = after
-    this.touch(draft)
-    this.touched.add(after.id)
+    this.peers.touch(draft)
+    this.noteChange(after.id)
     const isSameToUs =
       before?.priority === after.priority &&
       before.prioritisedBy === after.prioritisedBy &&
@@ -461,27 +597,27 @@ export class Transaction {
     const draft = this.peerDraft(peer.id)
     if (!draft.now) return
     draft.now = undefined
-    this.touch(draft)
+    this.peers.touch(draft)
     this.dropRequest(peer.id)
-    this.touched.add(peer.id)
+    this.noteChange(peer.id)
   }
 
   /** Computes the timer of a peer again after something that it depends on has changed. */
   refreshTimer(id: FeedId): void {
     const draft = this.peerDraft(id)
-    if (draft.now && draft.now.connection.status !== 'idle') this.touch(draft)
+    if (draft.now && draft.now.connection.status !== 'idle') this.peers.touch(draft)
   }
 
   // ---- into the trees
 
   private settle(): void {
-    if (this.isSettled) return
-    this.isSettled = true
+    const { peers, routes } = this
+    if (peers.touched.length === 0 && routes.touched.length === 0) return
     // Routes first: where a record lies in an index goes by the peer as it was.
-    for (const draft of this.routes.values()) if (draft.isTouched) this.settleRoute(draft)
-    for (const draft of this.peers.values()) if (draft.isTouched) this.settlePeer(draft)
-    this.routes.clear()
-    this.peers.clear()
+    for (const draft of routes.touched) this.settleRoute(draft)
+    for (const draft of peers.touched) this.settlePeer(draft)
+    routes.settled()
+    peers.settled()
     this.addedCount = 0
   }
 
@@ -497,8 +633,8 @@ export class Transaction {
     if (before === now) return
     if (before && isLow(before.tier)) this.next.lowCount--
     if (now && isLow(now.tier)) this.next.lowCount++
-    if (!now) this.tree('routes').delete(owner.address)
-    else this.tree('routes').set(now.address, now)
+    if (!now) this.routeTree.delete(owner.address)
+    else this.routeTree.set(now.address, now)
   }
 
   /** A record that stays in its index unless it has fallen due meanwhile, or the clock was set back. */
@@ -510,50 +646,66 @@ export class Transaction {
 
   private leaveIndexes(route: Route): void {
     // Asked first where it may lie in either, as deleting what is not there would still copy a path of the tree.
-    if (route.dueAt > 0 && this.next.waiting.has(route)) this.tree('waiting').delete(route)
-    else this.tree('ready').delete(route)
+    if (route.dueAt > 0 && this.next.waiting.has(route)) this.waitingTree.delete(route)
+    else this.readyTree.delete(route)
   }
 
   private enterIndexes(route: Route): void {
     if (route.dueAt <= this.next.now) {
-      this.tree('ready').set(route, undefined)
+      this.readyTree.set(route, undefined)
       return
     }
-    this.tree('waiting').set(route, undefined)
+    this.waitingTree.set(route, undefined)
     if (route.dueAt < this.next.nothingDueBefore) this.next.nothingDueBefore = route.dueAt
   }
 
-  private settlePeer({ before, now }: Draft<Peer>): void {
+  private settlePeer(draft: Draft<Peer>): void {
+    const { before, now } = draft
     const timerAt = now ? timerOf(this.next, now) : 0
     const after = now && now.timerAt !== timerAt ? changePeer(now, { timerAt }) : now
     if (after === before) return
-    if (after) this.tree('peers').set(after.id, after)
-    else if (before) this.tree('peers').delete(before.id)
-    if (before && before.connection.status !== 'idle') this.tree('active').delete(before)
-    if (after && after.connection.status !== 'idle') this.tree('active').set(after, undefined)
+    draft.now = after
+    if (after) this.peerTree.set(after.id, after)
+    else if (before) this.peerTree.delete(before.id)
+    if (before && before.connection.status !== 'idle') this.activeTree.delete(before)
+    if (after && after.connection.status !== 'idle') this.activeTree.set(after, undefined)
     if (before?.connection === after?.connection) return
+    if (isSameSlot(before?.connection ?? IDLE, after?.connection ?? IDLE)) return
     const wasOutbound = before ? isOutbound(before) : false
-    if (before && wasOutbound && !(after && isOutbound(after))) this.tree('outbound').delete(before.id)
-    if (after && isOutbound(after) && !wasOutbound) this.tree('outbound').set(after.id, undefined)
+    if (before && wasOutbound && !(after && isOutbound(after))) this.outboundTree.delete(before.id)
+    if (after && isOutbound(after) && !wasOutbound) this.outboundTree.set(after.id, undefined)
     this.next.inboundCount += Number(after ? isInbound(after) : false) - Number(before ? isInbound(before) : false)
     this.next.attemptCount +=
       (after ? attemptsOf(after.connection).length : 0) - (before ? attemptsOf(before.connection).length : 0)
-    if (before) for (const slot of slotsOf(before)) this.count(slot, -1)
-    if (after) for (const slot of slotsOf(after)) this.count(slot, 1)
+    if (after) this.countSlots(after.connection, 1)
+    if (before) this.countSlots(before.connection, -1)
   }
 
-  private count(slot: { readonly class: string; readonly kind: keyof Occupancy }, difference: number): void {
-    const present = occupancyOf(this.next, slot.class)
+  /** The classes in which a connection holds a slot, each once. */
+  private countSlots(connection: Connection, difference: 1 | -1): void {
+    if (connection.status === 'idle') return
+    if (connection.status === 'dialing') {
+      const { attempts } = connection
+      for (const [i, attempt] of attempts.entries())
+        if (i === 0 || attempts.findIndex((each) => each.class === attempt.class) === i)
+          this.count(attempt.class, 'dialing', difference)
+    } else if (connection.class !== null && connection.direction === 'outbound') {
+      this.count(connection.class, connection.status, difference)
+    }
+  }
+
+  private count(routeClass: string, kind: keyof Occupancy, difference: 1 | -1): void {
+    const { connected, dialing, closing } = occupancyOf(this.next, routeClass)
     const counted = {
-      connected: present.connected + (slot.kind === 'connected' ? difference : 0),
-      dialing: present.dialing + (slot.kind === 'dialing' ? difference : 0),
-      closing: present.closing + (slot.kind === 'closing' ? difference : 0),
+      connected: kind === 'connected' ? connected + difference : connected,
+      dialing: kind === 'dialing' ? dialing + difference : dialing,
+      closing: kind === 'closing' ? closing + difference : closing,
     }
     if (counted.connected + counted.dialing + counted.closing > 0) {
-      this.next.occupancy = { ...this.next.occupancy, [slot.class]: counted }
+      this.next.occupancy = { ...this.next.occupancy, [routeClass]: counted }
       return
     }
-    const { [slot.class]: _, ...others } = this.next.occupancy
+    const { [routeClass]: _, ...others } = this.next.occupancy
     this.next.occupancy = others
   }
 
@@ -572,15 +724,15 @@ export class Transaction {
           break
         }
         left--
-        this.tree('waiting').delete(due)
-        this.tree('ready').set(due, undefined)
+        this.waitingTree.delete(due)
+        this.readyTree.set(due, undefined)
       }
   }
 
   commit(): State {
     this.settle()
-    if (this.touched.size > 0) this.next.changedPeers = [...this.touched]
-    else if (this.base.changedPeers.length === 0) this.next.changedPeers = this.base.changedPeers
+    const { changed } = this
+    if (changed !== null) this.next.changedPeers = typeof changed === 'string' ? [changed] : [...changed]
     return this.next
   }
 }
