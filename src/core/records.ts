@@ -74,8 +74,9 @@ function kindOf(kind: Kind): Kind {
   }))
 }
 
+/** As a name of a property, which V8 has only once: most texts that it is compared with are then the very same. */
 function shared(text: string): string {
-  return texts.get(text, () => text)
+  return texts.get(text, () => Object.keys({ [text]: 0 })[0] ?? text)
 }
 
 const NO_KIND: Kind = {
@@ -113,6 +114,16 @@ const complaints = new Pool<Complaint>(1_024)
 function complaintOf({ message, code }: RouteError, host: string): Complaint {
   const isMarked = host !== '' && message.includes(host) && !message.includes(HOST_MARK)
   const text = isMarked ? message.split(host).join(HOST_MARK) : message
+  // Mostly the same as the last time, and to compare takes less than to look for it.
+  if (lastComplaint.text === text && lastComplaint.code === code && lastComplaint.isMarked === isMarked)
+    return lastComplaint
+  lastComplaint = pooledComplaint(text, code, isMarked)
+  return lastComplaint
+}
+
+let lastComplaint: Complaint = { text: '', code: null, isMarked: false }
+
+function pooledComplaint(text: string, code: string | null, isMarked: boolean): Complaint {
   const key = `${isMarked} ${code === null ? '' : code.length} ${code ?? ''}${text}`
   return complaints.get(key, () => ({ text, code, isMarked }))
 }

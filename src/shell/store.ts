@@ -27,6 +27,8 @@ export function createStore(initial: State): Store {
       action.type.startsWith('@@') ? state : reduce(state, action as Action),
   )
   const listeners = new Set<StoreListener>()
+  /** As it was when the last one came or went: they do so while they are called. */
+  let present: readonly StoreListener[] = []
   let log: Action[] = []
   return {
     getState: () => redux.getState(),
@@ -36,12 +38,14 @@ export function createStore(initial: State): Store {
       if (action.type !== 'table/loaded') log.push(action)
       if (log.length > 2 * RECENT_ACTIONS) log = log.slice(-RECENT_ACTIONS)
       const after = redux.getState()
-      for (const listener of [...listeners]) listener(action, before, after)
+      for (const listener of present) listener(action, before, after)
     },
     subscribe: (listener) => {
       listeners.add(listener)
+      present = [...listeners]
       return () => {
         listeners.delete(listener)
+        present = [...listeners]
       }
     },
     recent: () => log.slice(-RECENT_ACTIONS),
