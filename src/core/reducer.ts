@@ -759,16 +759,18 @@ function limitInbound(tx: Transaction, newcomer: FeedId): void {
   const { maxInbound } = tx.options
   const peer = tx.peer(newcomer)
   if (maxInbound === null || tx.state.inboundCount <= maxInbound || !peer) return
+  let excess = tx.state.inboundCount - maxInbound
   let victim = peer
-  let count = 0
   for (const each of tx.state.active.keys()) {
-    const connection = each.connection
-    if (connection.status !== 'connected' || connection.direction !== 'inbound' || connection.closeReason !== null)
-      continue
-    count++
-    if (standing(each) < standing(victim)) victim = each
+    const { connection } = each
+    // Who is to be hung up on comes first there, and is counted already. Beyond them, a stranger who knocks at a full pub costs
+    // no walk past all who are in: nobody means less than he.
+    if (excess <= 0 || (each.timerAt > 0 && standing(victim) === 0)) break
+    if (connection.status !== 'connected' || connection.direction !== 'inbound') continue
+    if (connection.closeReason !== null) excess--
+    else if (standing(each) < standing(victim)) victim = each
   }
-  if (count > maxInbound && victim.connection.status === 'connected')
+  if (excess > 0 && victim.connection.status === 'connected')
     tx.putPeer(victim, { connection: { ...victim.connection, closeReason: 'maxInbound' } })
 }
 

@@ -100,6 +100,57 @@ test('a local client, which has our own id, is never touched', (t) => {
   t.end()
 })
 
+test('over maxInbound whoever means least goes, the newcomer among equals, however many go at once', (t) => {
+  const kinds = ['stranger', 'low', 'medium', 'high', 'longTerm'] as const
+  const kindOf = (name: string): number => Number(name[1])
+  let seed = 1
+  const draw = (below: number): number => {
+    seed = (seed * 48_271) % 2_147_483_647
+    return seed % below
+  }
+  for (const maxInbound of [0, 1, 3]) {
+    const world = World.started({ maxInbound })
+    const inside: string[] = []
+    for (let i = 0; i < 120; i++) {
+      const name = `k${draw(kinds.length)}n${i}`
+      const kind = kinds[kindOf(name)]
+      if (kind === 'longTerm') world.longTerm(name)
+      else if (kind !== 'stranger') world.prioritise(name, kind === 'low' ? 'LOW' : kind === 'high' ? 'HIGH' : 'MEDIUM')
+      world.callIn(name)
+      inside.push(name)
+      if (inside.length > maxInbound) {
+        const least = Math.min(...inside.map(kindOf))
+        const victims = world.state.active
+          .keysArray()
+          .filter(({ connection }) => connection.status === 'connected' && connection.closeReason === 'maxInbound')
+          .map(({ id }) => id)
+        const left = inside.filter((each) => !victims.includes(idOf(each)))
+        const [gone] = inside.filter((each) => victims.includes(idOf(each)))
+        if (left.length !== maxInbound || gone === undefined || kindOf(gone) !== least)
+          t.fail(`${name} came, ${gone} of ${inside} goes`)
+        if (kindOf(name) === least && gone !== name) t.fail(`${gone} goes for ${name}, who means as little`)
+        inside.splice(inside.indexOf(gone ?? ''), 1)
+      }
+      // Who is to be hung up on for another reason makes room as well.
+      const banned = draw(4) === 0 ? inside.shift() : undefined
+      if (banned !== undefined) world.prioritise(banned, 'BANNED')
+      // Sometimes several come before anybody was hung up on.
+      if (draw(3) === 0) {
+        world.settle()
+        for (const peer of world.state.active.keysArray())
+          if (peer.connection.status === 'closing')
+            world.dispatch({ type: 'connection/closed', peer: peer.id, jitter: 0 })
+      }
+    }
+    const isThere = (name: string): boolean => {
+      const connection = world.state.peers.get(idOf(name))?.connection
+      return connection?.status === 'connected' && connection.closeReason === null
+    }
+    t.ok(inside.every(isThere), `of ${maxInbound}, ${inside.length} are there in the end`)
+  }
+  t.end()
+})
+
 // ---- slots --------------------------------------------------------------------------------------------------------------
 
 test('each class has its own slots; a class that nobody named has none', (t) => {
