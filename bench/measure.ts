@@ -120,10 +120,17 @@ export function timePerCall(setting: Setting, fn: (i: number) => unknown, budget
   return figureOf(samples)
 }
 
+/** V8 compiles a function for good after some hundred calls, and some only after it was wrong about them once or twice. */
+const WARM_EVENTS = 2_000
+/** … or for as long as this on the processor, where an event takes long. */
+const WARM_EVENTS_MS = 2_000
+
 /** Samples of several stopwatches that run side by side, each a mean over the parts of one run. */
 export class Laps<K extends string> {
   private readonly samples = new Map<K, number[]>()
   private readonly present = new Map<K, { sum: number; count: number }>()
+  /** Of the first runs, when nothing was warm. */
+  private readonly cold = new Map<K, Figure>()
 
   add(name: K, us: number): void {
     const entry = this.present.get(name) ?? { sum: 0, count: 0 }
@@ -142,16 +149,33 @@ export class Laps<K extends string> {
     this.present.clear()
   }
 
-  /** Forgets the runs so far: they were for warming up. */
-  clear(): void {
-    this.samples.clear()
-    this.present.clear()
+  /**
+   * The numbers of the runs to be made, each of `cycles` events of each kind, the same for all subjects: so many that count,
+   * after a warm-up whose first runs are told in a remark. It is as long as the code of all of them needs to be compiled.
+   */
+  *runs(setting: Setting, { cycles, full, quick }: { cycles: number; full: number; quick: number }): Generator<number> {
+    const count = runsOf(setting, full, quick)
+    let run = 0
+    if (!setting.isSmoke) {
+      const until = cpuMs() + WARM_EVENTS_MS
+      const cold = Math.ceil(COLD_EVENTS / cycles)
+      while (run < cold || (run * cycles < WARM_EVENTS && cpuMs() < until)) {
+        yield run++
+        if (run === cold) for (const name of this.samples.keys()) this.cold.set(name, this.figure(name))
+      }
+      this.samples.clear()
+    }
+    for (const end = run + count; run < end; ) yield run++
   }
 
   figure(name: K): Figure {
-    return figureOf(this.samples.get(name) ?? [])
+    const cold = this.cold.get(name)
+    const note = cold && `${cold.median.toFixed(1)} µs before anything is warm: the first ${COLD_EVENTS} of a process`
+    return figureOf(this.samples.get(name) ?? [], note)
   }
 }
+
+const COLD_EVENTS = 200
 
 export function collectGarbage(): void {
   if (!globalThis.gc) throw new Error('the worker has to run with --expose-gc')

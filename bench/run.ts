@@ -20,7 +20,9 @@
  * to any of them is left out on all sides: pings, the watches on the machine's network and on replication. In the rows of an hour, of churn and
  * of the start all write their tables to a real disk; what they wrote is what the system counted for the process. A row that takes longer
  * than a minute is given up; hours and minutes of the existing ones are reckoned from a part where that takes long. Starts and
- * stalls are taken in processes of their own, as then nothing is warm.
+ * stalls are taken in processes of their own, as then nothing is warm. Events are the opposite: before those that count, each
+ * subject has 2 000 of each kind, or as many as it manages in 2 s of the processor, as V8 takes that long to compile what they
+ * run; what the first 200 took, a remark tells.
  *
  * How replication is measured. Real time, a graph of ten edges for each feed in the real layered-graph, an ssb-ebt that only
  * counts, the default options; for meta feeds a fiftieth of the feeds, and one neighbour who knows half of them. Each run is a

@@ -202,6 +202,7 @@ const usual = once(filled)
 // ---- events -----------------------------------------------------------------------------------------------------------
 
 type Event = 'dialStarted' | 'dialFailed' | 'connected' | 'closed'
+const CYCLES = 40
 
 function timeEvents(setting: Setting): Laps<Event> {
   const floor = usual(setting)
@@ -215,10 +216,8 @@ function timeEvents(setting: Setting): Laps<Event> {
     laps.add(name, elapsed())
   }
   const next = (): string => addresses[Math.floor(random.next() * addresses.length)]!
-  const runs = runsOf(setting, 25, 9)
-  for (let run = setting.isSmoke ? 0 : -5; run < runs; run++) {
-    if (run === 0) laps.clear()
-    for (let cycle = 0; cycle < 40; cycle++) {
+  for (const _ of laps.runs(setting, { cycles: CYCLES, full: 25, quick: 9 })) {
+    for (let cycle = 0; cycle < CYCLES; cycle++) {
       const bad = next()
       timed('dialStarted', () => floor.dialed(bad, now))
       timed('dialFailed', () => floor.failed(bad, now))

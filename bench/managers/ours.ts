@@ -275,9 +275,7 @@ function timeEvents(setting: Setting): Laps<Event> {
     timed('closed', () => store.dispatch({ type: 'connection/closed', at: clock.now(), peer, jitter: 0.5 }))
   }
 
-  const runs = runsOf(setting, 25, 9)
-  for (let run = setting.isSmoke ? 0 : -5; run < runs; run++) {
-    if (run === 0) laps.clear()
+  for (const _ of laps.runs(setting, { cycles: CYCLES, full: 25, quick: 9 })) {
     for (let cycle = 0; cycle < CYCLES; cycle++) {
       failOne(next())
       connectOne(next())

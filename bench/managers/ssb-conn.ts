@@ -162,6 +162,7 @@ async function decide(setting: Setting, isFull: boolean): Promise<Figure> {
 // ---- events -----------------------------------------------------------------------------------------------------------
 
 type Event = 'dialStarted' | 'dialFailed' | 'connected' | 'closed' | 'announced'
+const CYCLES = 20
 
 /** Its scheduler is off; what is timed is hub, staging, database and the glue between them. */
 async function timeEvents(setting: Setting): Promise<Laps<Event>> {
@@ -202,10 +203,8 @@ async function timeEvents(setting: Setting): Promise<Laps<Event>> {
     return answered
   }
 
-  const runs = runsOf(setting, 15, 7)
-  for (let run = setting.isSmoke ? 0 : -2; run < runs; run++) {
-    if (run === 0) laps.clear()
-    for (let cycle = 0; cycle < 20; cycle++) {
+  for (const _ of laps.runs(setting, { cycles: CYCLES, full: 15, quick: 7 })) {
+    for (let cycle = 0; cycle < CYCLES; cycle++) {
       await dialOne('dialFailed', (dial) => dial.refuse())
       const rpc: FakeRpc = await dialOne('connected', (dial) => dial.accept())
       clock.jump(1000)

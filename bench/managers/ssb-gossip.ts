@@ -208,6 +208,7 @@ function waitForFriends(harness: Harness): void {
 // ---- events -----------------------------------------------------------------------------------------------------------
 
 type Event = 'dialStarted' | 'dialFailed' | 'connected' | 'closed' | 'announced'
+const CYCLES = 20
 
 async function timeEvents(setting: Setting): Promise<Laps<Event>> {
   const { stack, gossip, refill } = await usual(setting)
@@ -231,10 +232,8 @@ async function timeEvents(setting: Setting): Promise<Laps<Event>> {
     return dial
   }
 
-  const runs = runsOf(setting, 15, 7)
-  for (let run = setting.isSmoke ? 0 : -2; run < runs; run++) {
-    if (run === 0) laps.clear()
-    for (let cycle = 0; cycle < 20; cycle++) {
+  for (const _ of laps.runs(setting, { cycles: CYCLES, full: 15, quick: 7 })) {
+    for (let cycle = 0; cycle < CYCLES; cycle++) {
       const bad = dialOne()
       const failed = stopwatch()
       bad.refuse()
