@@ -18,6 +18,7 @@ import { describe, errorInfo } from './errors'
 import { isPlainObject } from './options'
 import { own } from './own'
 import {
+  isSameEntry,
   isSameStored,
   readStoredPeer,
   readStoredRoute,
@@ -64,11 +65,10 @@ export function changedLines(before: State | null, after: State, id: FeedId): st
     if (before?.routes.get(address)?.isStored && !after.routes.get(address)?.isStored)
       lines += removedRouteLine(address)
   const entry = peer ? snapshotPeer(after, peer) : null
-  const line = entry === null ? lineOf({ noPeer: id }) : lineOf({ peer: entry })
-  if (before === null) return lines + line
-  const was = wasPeer ? snapshotPeer(before, wasPeer) : null
-  const isSame = was === null ? entry === null : entry !== null && line === lineOf({ peer: was })
-  return isSame ? lines : lines + line
+  const was = before && wasPeer ? snapshotPeer(before, wasPeer) : null
+  const isSame = was === null ? entry === null : entry !== null && isSameEntry(was, entry)
+  if (before !== null && isSame) return lines
+  return lines + (entry === null ? lineOf({ noPeer: id }) : lineOf({ peer: entry }))
 }
 
 function lineOf(record: object): string {

@@ -193,13 +193,27 @@ export function snapshotRoute(route: Route): SnapshotRoute {
 export function isSameStored(a: Route, b: Route): boolean {
   if (a === b) return true
   for (const name of NUMBERS) if (a[name] !== b[name]) return false
-  const { source, errors, duration, isAutomatic, data } = a
+  const { source, errorLog, duration, isAutomatic, data } = a
   return (
     source === b.source &&
-    errors === b.errors &&
+    // Not `errors`, which are put together anew each time they are asked for.
+    errorLog === b.errorLog &&
     isSameStats(duration, b.duration) &&
     isAutomatic === b.isAutomatic &&
     data === b.data
+  )
+}
+
+/** Are two entries of a peer the same? */
+export function isSameEntry(a: SnapshotPeer, b: SnapshotPeer): boolean {
+  return (
+    a.id === b.id &&
+    a.priority === b.priority &&
+    a.isPrioritised === b.isPrioritised &&
+    a.prioritisedBy === b.prioritisedBy &&
+    a.isLongTerm === b.isLongTerm &&
+    a.visitedAt === b.visitedAt &&
+    JSON.stringify(a.merit) === JSON.stringify(b.merit)
   )
 }
 

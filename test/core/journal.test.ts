@@ -202,6 +202,21 @@ test('journal: what did not change is not written', (t) => {
   t.deepEqual(dialed.changedPeers, [idOf(1)], 'the state did')
   t.equal(changedLines(state!, dialed, idOf(1)), '')
   t.equal(changedLines(state!, state!, idOf(9)), '', 'nor a peer that nobody knows')
+  const failed = reduce(dialed, {
+    type: 'dial/failed',
+    at: T0 + 2,
+    attempt: 1,
+    peer: idOf(1),
+    address: addressOf(1),
+    error: { message: 'refused', code: 'ECONNREFUSED' },
+    jitter: 0.5,
+    isGivenUp: false,
+  })
+  const deferrals = [{ address: addressOf(1), until: T0 + 3_600_000, layer: null }]
+  const deferred = reduce(failed, { type: 'routes/deferred', at: T0 + 3, deferrals })
+  t.match(changedLines(dialed, failed, idOf(1)), /"errors"/, 'a failure is')
+  t.deepEqual(deferred.changedPeers, [idOf(1)], 'that the route was put off changes the state')
+  t.equal(changedLines(failed, deferred, idOf(1)), '', 'and nothing that is stored, its failures as little as the rest')
   t.end()
 })
 
