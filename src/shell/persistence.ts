@@ -272,10 +272,12 @@ export function startPersistence(options: PersistenceOptions): Persistence {
     // Where something was said, the timer is near.
     if (changes.since.saidAt !== null || clock.now() - changes.since.firstAt < RIDE_ALONG_MS) return
     isRiding = true
-    clock.defer(() => {
+    const ride = (): void => {
       isRiding = false
       if (saving === 'on' && !closing && !writing && changes.since) void save()
-    })
+    }
+    // After the plan that this may lead to: what comes of it would have to wait for a timer.
+    clock.defer(() => clock.defer(ride))
   }
 
   /** One save at a time; whoever comes while one is under way waits for it first. */
