@@ -110,8 +110,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     rule: 'rotation: one visit at a time',
     file: 'core/plan.ts',
-    from: 'Math.max(ripeAt, hopeEndsAt(state, name, now), paceEndsAt(state, name))',
-    to: 'Math.max(ripeAt, paceEndsAt(state, name))',
+    from: 'Math.max(ripeAt, hopeEndsAt(state, name, now), paceEndsAt(state, name, lanes))',
+    to: 'Math.max(ripeAt, paceEndsAt(state, name, lanes))',
   },
   {
     rule: 'rotation: who brings least makes room',
