@@ -213,7 +213,7 @@ const TUNNEL_START = 'tunnel:'.length
  * addresses are in order.
  */
 export function destinationStarts(address: Address): readonly string[] {
-  const web = /^wss?:\/\/[^/~]*/.exec(address)
+  const web = address.startsWith('ws') ? /^wss?:\/\/[^/~]*/.exec(address) : null
   if (web) return [`${web[0]}~`, `${web[0]}/`]
   return [detached(address.slice(0, address.indexOf('~') + 1))]
 }

@@ -38,7 +38,7 @@ const HOST_CODES = new Set([...SILENT_CODES, 'ECONNREFUSED', 'ENOTFOUND'])
 /** These speak to the other host directly; all others go through something of ours (Tor, a radio, a swarm). */
 const DIRECT_PROTOCOLS = new Set(['net', 'ws', 'wss', 'unix', 'tunnel'])
 /** multiserver's words for an address that no installed transport can parse. */
-const UNSUPPORTED = /only know:|could not connect to:/
+const UNSUPPORTED = ['only know:', 'could not connect to:']
 
 const SECOND = 1000
 const MINUTE = 60 * SECOND
@@ -167,7 +167,7 @@ function isLinkInUse(state: Pick<State, 'active' | 'routes'>): boolean {
 
 /** Whether a failure says that the stack has no transport for the address. */
 export function isUnsupported(failure: Failure): boolean {
-  return UNSUPPORTED.test(failure.message)
+  return UNSUPPORTED.some((words) => failure.message.includes(words))
 }
 
 function hasAnswered(failure: Failure): boolean {
