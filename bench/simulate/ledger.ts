@@ -343,21 +343,29 @@ export class Ledger {
     return all > 0 ? theirs / all : 0
   }
 
+  /**
+   * Candidates are those that an even rotation goes through: who serves, each for the share of the time in which it is up. Whoever
+   * lets in and hangs up at once takes nobody's turn. Local peers and slots are apart.
+   */
   private wait(connections: readonly ConnectionRecord[]): number | null {
     const eligible = this.spec.peers.filter(
       ({ index, up, hops, routes, behaviour, isAttacker }) =>
         !isAttacker &&
         hops !== null &&
         behaviour === 'serves' &&
+        up.length > 0 &&
         routes.some(({ isAlive, isLocal }) => isAlive && !isLocal) &&
-        !this.blocks.some(({ peer }) => peer === index) &&
-        lengthWithin(up, 0, this.endedAt) >= ALWAYS_UP * this.endedAt,
+        !this.blocks.some(({ peer }) => peer === index),
     )
-    const scheduled = connections.filter(({ route }) => !route.isLocal)
-    if (eligible.length <= this.spec.slots || scheduled.length === 0) return null
+    const isEligible = new Set(eligible.map(({ index }) => index))
+    const scheduled = connections.filter(({ peer, route }) => !route.isLocal && isEligible.has(peer))
+    const upMs = new Map(eligible.map(({ index, up }) => [index, lengthWithin(up, 0, this.endedAt)]))
+    const candidates = [...upMs.values()].reduce((sum, ms) => sum + ms, 0) / this.endedAt
+    const always = eligible.filter(({ index }) => (upMs.get(index) ?? 0) >= ALWAYS_UP * this.endedAt)
+    if (always.length === 0 || candidates <= this.slots || scheduled.length === 0) return null
     const tenure = scheduled.reduce((sum, each) => sum + each.closedAt - each.openedAt, 0) / scheduled.length
     let longest = 0
-    for (const { index } of eligible) {
+    for (const { index } of always) {
       const own = scheduled.filter(({ peer }) => peer === index).sort((a, b) => a.openedAt - b.openedAt)
       let since = 0
       for (const { openedAt, closedAt } of own) {
@@ -366,7 +374,7 @@ export class Ledger {
       }
       longest = Math.max(longest, lengthWithin(this.answerable, since, this.endedAt))
     }
-    return longest / Math.max(MINUTE, (eligible.length / this.spec.slots) * tenure)
+    return longest / Math.max(MINUTE, (candidates / this.slots) * tenure)
   }
 }
 

@@ -122,11 +122,15 @@ class Bound extends Simple {
   }
 }
 
-/** Knows who answers and who has what; as many slots as everybody. Greedy: whoever has the oldest first. */
+/**
+ * Knows who answers and who has what, of those that it was told of; as many slots as everybody. Greedy: whoever has the oldest
+ * first.
+ */
 class OracleScheduler extends Simple {
   protected step(): void {
     const { oracle, spec } = this.machine
-    const wanted = spec.peers
+    const known = spec.peers.filter(({ index }) => this.known.has(index))
+    const wanted = known
       .map(({ index }) => ({ index, staleness: this.open.has(index) ? 0 : oracle.staleness(index) }))
       .filter(({ index, staleness }) => staleness > 0 && !this.blockedPeers.has(index))
       .sort((a, b) => b.staleness - a.staleness)
@@ -138,7 +142,7 @@ class OracleScheduler extends Simple {
     }
     if (this.busy >= spec.slots) return
     // Slots that are left go to those who have something next.
-    const next = spec.peers
+    const next = known
       .filter(({ index }) => !this.open.has(index) && !this.dialing.has(index) && !this.blockedPeers.has(index))
       .map(({ index }) => ({ index, at: oracle.nextAt(index) }))
       .sort((a, b) => a.at - b.at)
