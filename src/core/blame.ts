@@ -10,7 +10,7 @@
 
 import { backoffCeiling, backoffDelay, clampAttempt, MAX_STEP } from './backoff'
 import { credit, hasBrought, visitPause } from './merit'
-import { dialTimeout } from './options'
+import { dialTimeout, slotsMax } from './options'
 import type { State, Transaction } from './table'
 import { isHostShared, occupancyOf, openQueues, queueStart, routeAfter } from './table'
 import { byText, emptyTree } from './tree'
@@ -463,11 +463,16 @@ function isAnyUntried(tx: Transaction, layer: Layer): boolean {
   return false
 }
 
-/** Who brought something lately is missed: he is looked for as often as he would be visited. */
-function pauseCeiling(tx: Transaction, peer: Peer): DurationMs {
+/**
+ * Who brought something lately is missed: he is looked for as often as he would be visited (of a pause, half is drawn on average),
+ * and twice as often while there are slots to fill.
+ */
+function pauseCeiling(tx: Transaction, peer: Peer, routeClass: string): DurationMs {
   const ceiling = backoffCeiling(tx.options, peer.priority, peer.isLongTerm)
   if (!hasBrought(peer.merit)) return ceiling
-  return Math.min(ceiling, Math.max(visitPause(tx.options, peer), tx.options.backoffMaxMs.HIGH))
+  const isFull = occupancyOf(tx.before, routeClass).connected >= slotsMax(tx.options, routeClass)
+  const pauseMs = (isFull ? 2 : 1) * visitPause(tx.options, peer)
+  return Math.min(ceiling, Math.max(pauseMs, tx.options.backoffMaxMs.HIGH))
 }
 
 /**
@@ -500,7 +505,7 @@ export function chargeFailure(
   const route = tx.route(address) ?? before
   const { message, code } = failure
   const errorLog = route.errorLog.with({ message, code, at: tx.at }, address)
-  const ceiling = pauseCeiling(tx, peer)
+  const ceiling = pauseCeiling(tx, peer, route.class)
   const layer = key === null ? undefined : tx.root.layers.get(key)
   if (layer) {
     const wasProbe = startedAt > layer.since

@@ -260,12 +260,12 @@ function planDialing(draft: Draft, peer: Peer): void {
   }
 }
 
-/** Nobody was ever there, and the route that is dialed already has failed less often. */
+/** Nobody was ever there, and a route that is dialed already is likelier to lead somewhere. */
 function isUnlikely(state: State, peer: Peer, route: Route): boolean {
   if (isFeeler(route)) return true
   if (route.lastConnectionTime > 0 || route.errorCount === 0) return false
   const dialed = attemptsOf(peer.connection).map(({ address }) => state.routes.get(address))
-  return dialed.some((each) => each !== undefined && each.errorCount < route.errorCount)
+  return dialed.some((each) => each !== undefined && isLikelier(each, route))
 }
 
 function isFull(state: State, name: string): boolean {
@@ -589,9 +589,15 @@ function nextVisit(draft: Draft, name: string): Route | null {
  */
 function isBetterReached(state: State, peer: Peer, route: Route): boolean {
   return routesOfPeer(state, peer).some(
-    ({ lastConnectionTime, errorCount }) =>
-      lastConnectionTime > 0 && (errorCount === 0 || (route.lastConnectionTime === 0 && errorCount < route.errorCount)),
+    (other) =>
+      other.lastConnectionTime > 0 &&
+      (other.errorCount === 0 || (route.lastConnectionTime === 0 && isLikelier(other, route))),
   )
+}
+
+/** Of a route that never worked: another has failed less often, or did work and has not failed three times as often. */
+function isLikelier(other: Route, route: Route): boolean {
+  return other.errorCount < route.errorCount * (other.lastConnectionTime > 0 ? 3 : 1)
 }
 
 /** It worked once, and failed when it was dialed last. */

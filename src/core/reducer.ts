@@ -27,6 +27,7 @@ import { MAX_ERRORS, makePeer, makeRoute, type RouteChange } from './records'
 import { addToStats } from './stats'
 import { attemptsOf, IDLE, initialState, isHostShared, occupancyOf, type State, Transaction } from './table'
 import type { Address, Attempt, Connection, FeedId, InitialSync, Jitter, Peer, Priority, Route } from './types'
+import { isTurnDue } from './visits'
 
 /** Routes that fall due together become ready in portions: one event stays bounded, and `plan` asks for the rest. */
 const PROMOTE_PER_ACTION = 256
@@ -549,15 +550,33 @@ function countVisit(tx: Transaction, routeClass: string, hasBrought: boolean): v
   tx.putClass(routeClass, { visitYield: Math.max(next, GOOD_YIELD / SLOWEST_PACE) })
 }
 
-/** Feelers that fail come at longer and longer intervals, up to `feelerMs`; one that succeeds says that there may be more. */
-const FEELER_MIN_MS = 60_000
-const FEELER_GROWTH = 1.07
+/**
+ * Whom nobody answers for has taken nobody's slot, and takes nobody's turn either: where somebody waits for his, he need not
+ * do so for the whole pause.
+ */
+const IN_VAIN_MS = 10_000
 
-function feelerEnded(tx: Transaction, routeClass: string, isSuccess: boolean): void {
-  if (!isTrackable(tx, routeClass)) return
-  const { feelerPauseMs } = tx.classState(routeClass)
-  const next = isSuccess ? feelerPauseMs / 3 : feelerPauseMs * FEELER_GROWTH
-  tx.putClass(routeClass, { feelerPauseMs: Math.min(Math.max(next, FEELER_MIN_MS), tx.options.feelerMs) })
+function visitInVain(tx: Transaction, { class: routeClass, startedAt }: Attempt): void {
+  if (occupancyOf(tx.before, routeClass).connected < slotsMax(tx.options, routeClass)) return
+  const at = Math.max(tx.at, startedAt + IN_VAIN_MS)
+  if (at < tx.classState(routeClass).nextRotationAt && isTurnDue(tx.before, routeClass, tx.at))
+    tx.putClass(routeClass, { nextRotationAt: at })
+}
+
+/**
+ * Feelers that fail come at longer and longer intervals, up to `feelerMs`; one that succeeds says that there may be more. Who
+ * was dialed but once may have been away for a moment: the second try is soon.
+ */
+const FEELER_MIN_MS = 60_000
+const FEELER_GROWTH = [1.005, 1.1]
+
+function feelerEnded(tx: Transaction, route: Route, isSuccess: boolean): void {
+  if (!isTrackable(tx, route.class)) return
+  const { feelerPauseMs } = tx.classState(route.class)
+  const tries = route.tier === STRANGER_TIER ? FEELER_GROWTH.length : route.errorCount
+  const growth = FEELER_GROWTH[Math.min(tries, FEELER_GROWTH.length) - 1] ?? 1
+  const next = isSuccess ? feelerPauseMs / 4 : feelerPauseMs * growth
+  tx.putClass(route.class, { feelerPauseMs: Math.min(Math.max(next, FEELER_MIN_MS), tx.options.feelerMs) })
 }
 
 /**
@@ -642,8 +661,9 @@ function dialFailed(tx: Transaction, action: Extract<Action, { type: 'dial/faile
   if (action.isGivenUp) linger(tx, [attempt])
   const tried = tx.route(address)
   if (tried && attempt.cause === 'schedule') {
-    if (isFeeler(tried)) feelerEnded(tx, attempt.class, false)
-    else if (isTrial(tried)) trialInVain(tx, attempt.class)
+    if (isFeeler(tried)) feelerEnded(tx, tried, false)
+    if (isTrial(tried)) trialInVain(tx, attempt.class)
+    else visitInVain(tx, attempt)
   }
   const charged = chargeFailure(tx, address, action.error, action.jitter, attempt.startedAt)
   if (charged === 'route') countOutcome(tx, attempt.class, false)
@@ -718,7 +738,7 @@ function connectionOpened(tx: Transaction, action: Extract<Action, { type: 'conn
   if (route && isOurs) countOutcome(tx, route.class, true)
   // That strangers answer is no reason to call more of them.
   if (route && action.cause === 'schedule' && isFeeler(route) && route.tier !== STRANGER_TIER)
-    feelerEnded(tx, route.class, true)
+    feelerEnded(tx, route, true)
   tx.putPeer(peer, {
     visitedAt: tx.at,
     connection: {

@@ -4,7 +4,7 @@
  */
 import { isStranger, rateAt } from './merit'
 import { isFeeler, isInLane, isTrial, LANES, type Lane, laneOf, STRANGER_TIER } from './rank'
-import { attemptsOf, NEW_CLASS, queueStart, routeAfter, routesFrom, type State } from './table'
+import { attemptsOf, NEW_CLASS, queueStart, routeAfter, routeBefore, routesFrom, type State } from './table'
 import { byText } from './tree'
 import type { ClassState, Connected, EpochMs, FeedId, Peer, RankKey, Route } from './types'
 
@@ -171,27 +171,38 @@ export function visitAtOf(state: State, route: Route): EpochMs {
   return route.errorCount > 0 ? nextRotationAt : Math.max(nextRotationAt, route.turnAt)
 }
 
+/** Whether the turn of anybody has come who was there when he was dialed last. */
+export function isTurnDue(state: State, name: string, now: EpochMs): boolean {
+  return new OpenLanes(state.ready, name)
+    .all()
+    .some(({ lane, head }) => lane.isProven && !lane.hasError && head.turnAt <= now)
+}
+
 /**
  * Whom to visit now, best first: by turns those whose turn came first, and those who were lost; then those who are new. Long:
  * whoever asks stops when he has seen enough.
  */
 export function* visitors(state: State, name: string, lanes: OpenLanes, now: EpochMs): Generator<Route> {
   const open = lanes.all().filter(({ head }) => visitAtOf(state, head) <= now)
-  const { dialCount } = classState(state, name)
+  const { dialCount, feelerPauseMs } = classState(state, name)
   const regular = open.filter(({ lane }) => lane.isProven && !lane.hasError)
   const lost = open.filter(({ lane }) => lane.isProven && lane.hasError)
   const fresh = open.filter(({ lane }) => isTrialLane(lane))
   const doubtful = open.filter(({ lane }) => isFeelerLane(lane))
   // Who is close is always ready to be looked for again: every other time it is the turn of the others.
   const missed = dialCount % 4 === 1 ? lost : rotated(lost, dialCount >> 2)
-  const order = dialCount % 2 === 0 ? [regular, missed] : [missed, regular]
-  yield* feelers(state, doubtful, dialCount)
+  // Who has been away for long is ready again and again, too: by turns with who was there last, who is likeliest to be back.
+  const eachMissed = dialCount & 2 ? eachOf : eachBackwards
+  // The closest are looked for more often when all have been tried twice.
+  yield* feelers(state, doubtful, feelerPauseMs < state.options.feelerMs ? 1 : dialCount)
+  if (dialCount % 2 === 1) yield* eachMissed(state, missed)
+  for (const route of earliestOf(state, regular)) {
+    if (route.turnAt > now) break
+    yield route
+  }
+  if (dialCount % 2 === 0) yield* eachMissed(state, missed)
   // Those who are new have a pace of their own, so that they take nobody's turn.
-  for (const group of [...order, fresh])
-    for (const route of group === regular ? earliestOf(state, group) : eachOf(state, group)) {
-      if (group === regular && route.turnAt > now) break
-      yield route
-    }
+  yield* eachOf(state, fresh)
 }
 
 /**
@@ -225,6 +236,16 @@ function rotated<T>(list: readonly T[], by: number): T[] {
 
 export function* eachOf(state: State, lanes: readonly OpenLane[]): Generator<Route> {
   for (const each of lanes) yield* walk(state, each)
+}
+
+function* eachBackwards(state: State, lanes: readonly OpenLane[]): Generator<Route> {
+  for (const { lane } of lanes) {
+    let route = routeBefore(state.ready, lane.end)
+    while (route && isInLane(route, lane)) {
+      yield route
+      route = routeBefore(state.ready, route)
+    }
+  }
 }
 
 /** The routes of several lanes in the order of their turns, or of another time that each lane is in order of. */

@@ -160,7 +160,7 @@ test('visits lie apart by the inverse cube root of the rate, within bounds', (t)
   isNear(t, pauseAt(1 / 8), 36 * MINUTE, 'three a day')
   isNear(t, visitPause(OPTIONS, judged()), 18 * MINUTE * Math.cbrt(4), 'of whom nothing is known')
   t.equal(pauseAt(100_000), 3 * MINUTE, 'no more often than this')
-  t.equal(pauseAt(0.001), 2 * HOUR, 'no less often than this')
+  t.equal(pauseAt(0.001), 40 * MINUTE, 'no less often than this')
   const given = options({ visitMs: 10 * MINUTE, visitMinMs: 9 * MINUTE, visitMaxMs: 11 * MINUTE })
   const among = (perHour: number): number => visitPause(given, judged({ merit: meritOf(perHour) }))
   isNear(t, among(1), 10 * MINUTE, 'all three are options')
@@ -195,7 +195,7 @@ test('a stranger who brought nothing waits six times as long, even past the long
     t.equal(visitPause(OPTIONS, judged({ priority: 'MEDIUM', merit })), pause, 'a MEDIUM one is no stranger')
   }
   const longAgo: Merit = { messages: 0.05, coveredMs: 1000 * HOUR, at: START, broughtAt: START }
-  t.equal(visitPause(OPTIONS, judged({ ...stranger, merit: longAgo })), 12 * HOUR, 'what came has faded')
+  t.equal(visitPause(OPTIONS, judged({ ...stranger, merit: longAgo })), 4 * HOUR, 'what came has faded')
   const brought = credit(null, START, 1)
   t.equal(
     visitPause(OPTIONS, judged({ ...stranger, merit: brought })),

@@ -54,13 +54,13 @@ test('the defaults are those of DESIGN 4', (t) => {
     stableMs: 10 * MINUTE,
     briefMs: 10 * SECOND,
     dwellMs: 30 * SECOND,
-    rotationMinMs: 30 * SECOND,
-    rotationMaxMs: 50 * SECOND,
+    rotationMinMs: 34 * SECOND,
+    rotationMaxMs: 54 * SECOND,
     visitMs: 18 * MINUTE,
     visitMinMs: 3 * MINUTE,
-    visitMaxMs: 2 * HOUR,
+    visitMaxMs: 40 * MINUTE,
     visitStayMs: 12 * SECOND,
-    feelerMs: 14 * MINUTE,
+    feelerMs: 20 * MINUTE,
     transferGraceMs: 10 * SECOND,
     hostWindowMs: MINUTE,
     disconnectHoldMs: MINUTE,
@@ -126,7 +126,7 @@ test('rotationMaxMs is at least rotationMinMs', (t) => {
     'rotationMaxMs',
   )
   t.equal(
-    refused(() => makeOptions({ rotationMinMs: 50 * SECOND + 1 })),
+    refused(() => makeOptions({ rotationMinMs: 54 * SECOND + 1 })),
     'rotationMaxMs',
     'against the default too',
   )

@@ -402,7 +402,7 @@ test('who lost a race is in flight for as long as any other, and no more is dial
   t.end()
 })
 
-test('while all slots are full a route that never worked is not raced against one that has failed less often', (t) => {
+test('while all slots are full a route that never worked is not raced against one that did and has not failed three times as often', (t) => {
   const raced = (worked: number, never: number): [number, string][] => {
     const world = World.started(slots({ net: 1 }))
     world.add('alice')
@@ -416,8 +416,9 @@ test('while all slots are full a route that never worked is not raced against on
     return dials(world.elapse(15 * SECOND)).map(([at, effect]) => [at - 12 * SECOND, effect])
   }
   t.deepEqual(raced(1, 2), [[0, 'dial a']])
+  t.deepEqual(raced(5, 2), [[0, 'dial a']])
   t.deepEqual(
-    raced(3, 2),
+    raced(6, 2),
     [
       [0, 'dial a'],
       [250, 'dial a/net2'],

@@ -87,7 +87,7 @@ export class Book {
   modeAt = 0
   maxByType: { [type: string]: number } = {}
   maxDialing = 8
-  rotationMinMs = 30 * SECOND
+  rotationMinMs = 34 * SECOND
   lifetimeMs: number | null = null
   hasJumped = false
   /** When a jump of the clock or a sleep last made durations unreliable. */
@@ -175,7 +175,7 @@ export class Ledger {
   private seeTold(book: Book, told: Told, t: number): void {
     switch (told.type) {
       case 'created': {
-        const { maxByType, maxDialing = 8, rotationMinMs = 30 * SECOND } = told.options
+        const { maxByType, maxDialing = 8, rotationMinMs = 34 * SECOND } = told.options
         Object.assign(book, { mode: 'off', modeAt: t, sync: null, lifetimeMs: null, maxDialing, rotationMinMs })
         book.maxByType = { ...DEFAULT_MAX, ...maxByType }
         for (const map of [book.priorities, book.longTerm, book.requests, book.routes, book.dials, book.ends])
@@ -728,12 +728,17 @@ export const backoff: CheckerFactory = (world, report) => {
 const HOLD_MS = MINUTE
 /** Between two routes that were never tried, at the least: a quarter less than three seconds. */
 const TRIAL_MIN_MS = 2_250
+/** A visit that nobody answers takes nobody's turn: after so long the next may follow. */
+const IN_VAIN_MS = 10_000
 
 /** Whoever was made to leave is not taken back at once, and visits keep their pace. */
 export const pace: CheckerFactory = (world, report) => {
   const ledger = ledgerOf(world)
   const left = new Map<string, { readonly t: number; readonly wallAt: number; readonly why: string }>()
-  const visited = new Map<string, { readonly t: number; readonly wallAt: number }>()
+  const visited = new Map<
+    string,
+    { readonly t: number; readonly wallAt: number; readonly peer: string; isInVain: boolean }
+  >()
   /** Peers that somebody was connected with, in either direction. */
   const met = new Set<string>()
   /** What speeds a visit goes by; null where the outside cannot tell. */
@@ -751,10 +756,11 @@ export const pace: CheckerFactory = (world, report) => {
     const { t, wallAt } = dial
     const key = `${book.host.id} ${dial.class} ${kind}`
     const before = visited.get(key)
-    visited.set(key, { t, wallAt })
+    visited.set(key, { t, wallAt, peer: dial.peer, isInVain: false })
     if (!before) return
     const ms = Math.max(t - before.t, wallAt - before.wallAt)
-    const dueMs = kind === 'trial' ? TRIAL_MIN_MS : book.rotationMinMs
+    const regularMs = before.isInVain ? Math.min(IN_VAIN_MS, book.rotationMinMs) : book.rotationMinMs
+    const dueMs = kind === 'trial' ? TRIAL_MIN_MS : regularMs
     if (ms < dueMs - SLACK_MS)
       report(`${book.host.name} visits ${dial.class} peers again after ${ms} ms, at least ${dueMs} are due`)
   }
@@ -771,6 +777,9 @@ export const pace: CheckerFactory = (world, report) => {
         if (view)
           left.set(`${event.host.id} ${peer}`, { t: world.t, wallAt: event.host.clock.now(), why: 'disconnect' })
       }
+      if (event.type === 'change' && event.change.type === 'failed')
+        for (const [key, visit] of visited)
+          if (key.startsWith(event.host.id) && visit.peer === event.change.peer) visit.isInVain = true
       if (event.type === 'change' && event.change.type === 'connected') met.add(`${event.host.id} ${event.change.peer}`)
       if (event.type === 'change' && event.change.type === 'disconnected') {
         const { peer, reason } = event.change
@@ -1175,7 +1184,7 @@ export const roundRobin: CheckerFactory = (world, report) => {
       if (world.phase !== 'calm' || !world.areEqual) return
       for (const host of world.hosts) {
         const book = ledger.book(host)
-        const { dwellMs = 30 * SECOND, rotationMaxMs = 50 * SECOND, visitMaxMs = 2 * HOUR } = host.options
+        const { dwellMs = 30 * SECOND, rotationMaxMs = 54 * SECOND, visitMaxMs = 40 * MINUTE } = host.options
         const peers = new Set([...book.routes.values()].map((route) => route.peer))
         // A connection has its share, then rotation its pause, before somebody else has a turn; visits that bring nothing, as
         // all do here, come at up to sixteen times the pause.
