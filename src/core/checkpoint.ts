@@ -255,6 +255,7 @@ const classState = record<ClassState>({
   dialCount: count,
   visitYield: number,
   nextRotationAt: time,
+  lastRotationAt: time,
   nextTrialAt: time,
   trialsInVain: count,
   nextFeelerAt: time,

@@ -66,6 +66,7 @@ import {
   paceEndsAt,
   roomsInUse,
   tierOfHeld,
+  visitAtOf,
   visitors,
   worstHeldFirst,
 } from './visits'
@@ -421,8 +422,9 @@ function bestRoute(draft: Draft, peer: Peer, candidate: Route, cause: DialCause,
     if (cause === 'schedule' && !hasSocketFor(draft, route, peer)) continue
     const refused = whyNot(draft, route, peer, cause)
     if (!refused) return route
-    // Somebody makes room in the class that the visit is for, and in no other.
-    if (isVisit && refused.reason === 'slotsFull' && route.class === candidate.class) return route
+    // Somebody makes room in the class that the visit is for, and in no other; and each kind of visit has a pace of its own.
+    const isItsTurn = route.class === candidate.class && visitAtOf(state, route) <= now
+    if (isVisit && isItsTurn && refused.reason === 'slotsFull') return route
     if (refused.reason === 'hostThrottled' || refused.reason === 'transportDown') putOff(draft, route, refused)
   }
   return null

@@ -558,9 +558,11 @@ const IN_VAIN_MS = 10_000
 
 function visitInVain(tx: Transaction, { class: routeClass, startedAt }: Attempt): void {
   if (occupancyOf(tx.before, routeClass).connected < slotsMax(tx.options, routeClass)) return
+  const { nextRotationAt, lastRotationAt } = tx.classState(routeClass)
+  // One that began before the last visit says nothing of that.
+  if (startedAt < lastRotationAt) return
   const at = Math.max(tx.at, startedAt + IN_VAIN_MS)
-  if (at < tx.classState(routeClass).nextRotationAt && isTurnDue(tx.before, routeClass, tx.at))
-    tx.putClass(routeClass, { nextRotationAt: at })
+  if (at < nextRotationAt && isTurnDue(tx.before, routeClass, tx.at)) tx.putClass(routeClass, { nextRotationAt: at })
 }
 
 /**
@@ -623,8 +625,16 @@ function isFirstVisit(tx: Transaction, connection: Connection): boolean {
 /** Counts a scheduled dial; one beyond the slots is a visit (visits.ts), and the next one has to wait. */
 function countDial(tx: Transaction, route: Route, isFirst: boolean): void {
   const { options } = tx
-  const { dialCount, visitYield, nextRotationAt, nextTrialAt, trialsInVain, nextFeelerAt, feelerPauseMs } =
-    tx.classState(route.class)
+  const {
+    dialCount,
+    visitYield,
+    nextRotationAt,
+    lastRotationAt,
+    nextTrialAt,
+    trialsInVain,
+    nextFeelerAt,
+    feelerPauseMs,
+  } = tx.classState(route.class)
   const isVisit = isFirst && occupancyOf(tx.before, route.class).connected >= slotsMax(options, route.class)
   // No dice: which share of the span it is follows from the peer and the count, which nobody else knows.
   const share = ((route.tie + dialCount * 0x9e3779b1) >>> 0) / 2 ** 32
@@ -635,6 +645,7 @@ function countDial(tx: Transaction, route: Route, isFirst: boolean): void {
   tx.putClass(route.class, {
     dialCount: dialCount + 1,
     nextRotationAt: isVisit && !isNewcomer ? tx.at + Math.round(spanMs * pace) : nextRotationAt,
+    lastRotationAt: isVisit && !isNewcomer ? tx.at : lastRotationAt,
     nextTrialAt: isVisit && isNewcomer ? tx.at + Math.round(trialPause(tx, trialsInVain) * around) : nextTrialAt,
     nextFeelerAt: isVisit && isFeeler(route) ? tx.at + Math.round(feelerPauseMs * around) : nextFeelerAt,
   })
@@ -977,8 +988,9 @@ function clockSetBack(tx: Transaction): void {
   for (const layer of tx.root.layers.valuesArray())
     tx.putLayer({ ...layer, since: Math.min(layer.since, at), retryAt: Math.min(layer.retryAt, at) })
   for (const name of Object.keys(tx.root.classes)) {
-    const { nextRotationAt, nextTrialAt, nextFeelerAt } = tx.classState(name)
+    const { nextRotationAt, lastRotationAt, nextTrialAt, nextFeelerAt } = tx.classState(name)
     tx.putClass(name, {
+      lastRotationAt: Math.min(lastRotationAt, at),
       nextRotationAt: Math.min(nextRotationAt, at + tx.options.rotationMaxMs),
       nextTrialAt: Math.min(nextTrialAt, at + tx.options.rotationMaxMs),
       nextFeelerAt: Math.min(nextFeelerAt, at + 2 * tx.options.feelerMs),

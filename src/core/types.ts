@@ -265,6 +265,8 @@ export interface ClassState {
   readonly visitYield: number
   /** No visit by rotation before this. */
   readonly nextRotationAt: EpochMs
+  /** When the last of these visits was dialed. */
+  readonly lastRotationAt: EpochMs
   /** While the class is full, no dial before this to a route that was never dialed. */
   readonly nextTrialAt: EpochMs
   /** Of these, how many in a row failed. */

@@ -593,6 +593,25 @@ test('a visit that nobody answers takes nobody his turn', (t) => {
   t.end()
 })
 
+test('a visit that fails when the next one has begun takes nothing from the pause after that', (t) => {
+  const world = ripeWorld()
+  for (const name of people(4)) known(world, name, DAY)
+  const pauseMs = (): number => (world.state.classes.net?.nextRotationAt ?? 0) - world.now
+  const [slow = ''] = world.settle().map((effect) => effect.replace('dial ', ''))
+  world.now += 9 * SECOND
+  const next = people(4).find((name) => name !== slow) ?? ''
+  const { peer, address } = world.route(next)
+  world.dispatch({ type: 'dial/started', attempt: 1_000, peer, address, cause: 'schedule' })
+  world.now += SECOND
+  const before = pauseMs()
+  t.ok(before > 30 * SECOND, `${before} ms`)
+  world.fail(slow)
+  t.equal(pauseMs(), before, 'as long as it was')
+  world.fail(next)
+  t.equal(pauseMs(), 9 * SECOND, 'until the last one fails')
+  t.end()
+})
+
 test('who was lost long ago and who was there last are looked for by turns', (t) => {
   const world = ripeWorld()
   for (const [i, name] of people(40, 'lost').entries())
@@ -833,6 +852,22 @@ test('a feeler that succeeds says that there may be more: the pause shrinks to a
   live(ofStrangers, START + 6 * HOUR, () => 'fail')
   live(ofStrangers, ofStrangers.now + 2 * HOUR, () => 'connect')
   t.equal(ofStrangers.state.classes.net?.feelerPauseMs, 20 * MINUTE, 'that strangers answer is no reason to call more')
+  t.end()
+})
+
+test('when a feeler is due, a route of its peer that was never tried waits for the pace of those that are new', (t) => {
+  const world = ripeWorld()
+  // Two that are new: after the first of them the other one has to wait.
+  world.load([
+    stored('bob/net-a', { errorCount: 2, lastErrorTime: ago(DAY) }),
+    stored('bob/net-b', {}),
+    stored('bob/net-c', {}),
+  ])
+  const done = live(world, START + MINUTE, () => 'fail')
+  const timeOf = (name: string): number => done.find(({ effect }) => effect === `dial bob/${name}`)?.at ?? Number.NaN
+  const [first = 0, second = 0] = [timeOf('net-b'), timeOf('net-c')].sort((a, b) => a - b)
+  t.ok(second - first >= 2_250, `${second - first} ms between the two that are new`)
+  t.ok(timeOf('net-a') <= second, 'and the feeler is not held up by them')
   t.end()
 })
 
