@@ -232,7 +232,14 @@ const deaf: ManagerFactory = (options) => {
 
 /** In each lane the same ones come first again and again, however lately they were connected. */
 const withoutRounds = withFault<typeof rank>('../src/core/rank', (real) => {
-  const lane = (key: RankKey): RankKey => ({ ...key, turnAt: Math.min(key.turnAt, 1), lastErrorTime: 0 })
+  // All times are alike but for those of the ends of a lane, which no route has.
+  const flat = (time: number): number => (Number.isFinite(time) ? Math.min(time, 1) : time)
+  // Named one by one, as a record has its parts by getters, which a spread leaves out.
+  const lane = ({ queue, tier, errorCount, turnAt, lastErrorTime, tie, address, dueAt }: RankKey): RankKey => ({
+    ...{ queue, tier, errorCount, tie, address, dueAt },
+    turnAt: flat(turnAt),
+    lastErrorTime: flat(lastErrorTime),
+  })
   return { compareReady: (a, b) => real.compareReady(lane(a), lane(b)) }
 })
 

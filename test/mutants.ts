@@ -134,7 +134,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     rule: 'rotation: feelers seldom',
     file: 'core/reducer.ts',
-    from: 'isSuccess ? feelerPauseMs / 3 : feelerPauseMs * FEELER_GROWTH',
+    from: 'isSuccess ? feelerPauseMs / 4 : feelerPauseMs * growth',
     to: 'feelerPauseMs',
   },
   {
