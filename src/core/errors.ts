@@ -161,8 +161,6 @@ export class DialFailedError extends ConnectionManagerError {
   }
 }
 
-const DIAL_TIMEOUT = 'ERR_DIAL_TIMEOUT'
-
 /** A dial was given up after `timeoutMs`. */
 export class DialTimeoutError extends ConnectionManagerError {
   readonly address: string
@@ -170,7 +168,7 @@ export class DialTimeoutError extends ConnectionManagerError {
 
   constructor(address: string, timeoutMs: number) {
     const { message } = dialTimeoutInfo(address, timeoutMs)
-    super('DialTimeoutError', DIAL_TIMEOUT, message)
+    super('DialTimeoutError', 'ERR_DIAL_TIMEOUT', message)
     this.address = shorten(address, MAX_ADDRESS)
     this.timeoutMs = timeoutMs
   }
@@ -178,7 +176,7 @@ export class DialTimeoutError extends ConnectionManagerError {
 
 /** What a `DialTimeoutError` says, without the cost of one: most are read by nobody. */
 export function dialTimeoutInfo(address: string, timeoutMs: number): ErrorInfo {
-  return { code: DIAL_TIMEOUT, message: `no connection to ${shorten(address, MAX_ADDRESS)} within ${timeoutMs} ms` }
+  return { code: 'ERR_DIAL_TIMEOUT', message: `no connection to ${shorten(address, MAX_ADDRESS)} within ${timeoutMs} ms` }
 }
 
 /** The peer is banned: it is neither dialed nor let in. */
