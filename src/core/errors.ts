@@ -176,7 +176,10 @@ export class DialTimeoutError extends ConnectionManagerError {
 
 /** What a `DialTimeoutError` says, without the cost of one: most are read by nobody. */
 export function dialTimeoutInfo(address: string, timeoutMs: number): ErrorInfo {
-  return { code: 'ERR_DIAL_TIMEOUT', message: `no connection to ${shorten(address, MAX_ADDRESS)} within ${timeoutMs} ms` }
+  return {
+    code: 'ERR_DIAL_TIMEOUT',
+    message: `no connection to ${shorten(address, MAX_ADDRESS)} within ${timeoutMs} ms`,
+  }
 }
 
 /** The peer is banned: it is neither dialed nor let in. */
