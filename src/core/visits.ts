@@ -3,7 +3,7 @@
  * the state alone; what becomes of them is decided in plan.ts.
  */
 import { isStranger, rateAt } from './merit'
-import { isFeeler, isInLane, isTrial, LANES, type Lane, laneOf, STRANGER_TIER } from './rank'
+import { isFeeler, isInLane, isTrial, LANES, type Lane, laneOf, lanesOf, STRANGER_TIER } from './rank'
 import { attemptsOf, NEW_CLASS, queueStart, routeAfter, routeBefore, routesFrom, type State } from './table'
 import { byText } from './tree'
 import type { ClassState, Connected, EpochMs, FeedId, Peer, RankKey, Route } from './types'
@@ -173,9 +173,11 @@ export function visitAtOf(state: State, route: Route): EpochMs {
 
 /** Whether the turn of anybody has come who was there when he was dialed last. */
 export function isTurnDue(state: State, name: string, now: EpochMs): boolean {
-  return new OpenLanes(state.ready, name)
-    .all()
-    .some(({ lane, head }) => lane.isProven && !lane.hasError && head.turnAt <= now)
+  return lanesOf(name).some((lane) => {
+    if (!lane.isProven || lane.hasError) return false
+    const head = routeAfter(state.ready, lane.start)
+    return head !== undefined && isInLane(head, lane) && head.turnAt <= now
+  })
 }
 
 /**
