@@ -255,7 +255,8 @@ const classState = record<ClassState>({
   dialCount: count,
   visitYield: number,
   nextRotationAt: time,
-  lastRotationAt: time,
+  // Checkpoints of before it was kept are read as well.
+  lastRotationAt: usually(0, time),
   nextTrialAt: time,
   trialsInVain: count,
   nextFeelerAt: time,

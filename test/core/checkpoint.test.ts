@@ -238,6 +238,20 @@ test('a state with something of everything is there again, with every field', (t
   t.end()
 })
 
+test('a checkpoint of before the last visit of a class was kept is read as one without visits', (t) => {
+  const { state } = fullWorld()
+  const names = Object.keys(state.classes)
+  t.ok(names.length > 0)
+  const older: unknown[] = JSON.parse(
+    JSON.stringify(throughJson(checkpointOf(state)), (key, value: unknown) =>
+      key === 'lastRotationAt' ? undefined : value,
+    ),
+  )
+  const { classes } = stateFrom(older)
+  for (const name of names) t.deepEqual(classes[name], { ...state.classes[name], lastRotationAt: 0 }, name)
+  t.end()
+})
+
 test('an empty state, and numbers that JSON does not know', (t) => {
   const empty = initialState(options(), START)
   mustEqual(wholeOf(copyOf(empty)), wholeOf(empty), 'empty')
